@@ -1,0 +1,352 @@
+//! The cluster folder: where it is, how it is made, and with which settings its server runs.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::binaries::Binaries;
+use super::error::Error;
+use super::identity::{self, Identity};
+use super::postmaster::{LIFETIME_DETACHED, LIFETIME_PROCESS, LIFETIME_SETTING};
+use super::spawn::{self, Job};
+use super::{Lifetime, Options, SUPERUSER};
+
+/// How long initdb may take; about 1 s on a laptop, far longer on a slow network disk.
+const INITDB_LIMIT: Duration = Duration::from_secs(180);
+
+/// PostgreSQL cuts paths at 1024 bytes; the rest is for the files below the folder.
+const DATA_DIR_BYTES_MAX: usize = 850;
+
+/// The log is set aside as `postgres.log.1` when it is longer than this at a start.
+const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The end of the log that an error quotes.
+const LOG_TAIL_BYTES: u64 = 2048;
+
+/// Half-made folders that are passed over when they cannot be removed, before initialisation gives up.
+const STAGING_NAMES_MAX: u32 = 16;
+
+/// Below this `/dev/shm` (64 MB in a container by default) cannot carry parallel queries.
+#[cfg(target_os = "linux")]
+const DEV_SHM_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
+const STAGING_PREFIX: &str = "postgres.new.";
+
+/// Written once, at the end of `postgresql.conf`, so that an operator may tune them there.
+const TUNABLE: &str = "
+# Rollcall's defaults, written when the cluster was made. Yours to change; a restart of rollcall applies them.
+# Sockets, durability and authentication are not here: rollcall gives them on the command line.
+max_connections = 100
+shared_buffers = 128MB
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_line_prefix = '%m [%p] %u@%d '
+";
+
+/// The paths of one data folder, absolute and free of links.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub data_dir: PathBuf,
+    pub cluster: PathBuf,
+    pub log: PathBuf,
+    pub lock: PathBuf,
+}
+
+/// What is in the place of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Nothing,
+    Cluster { major: u32 },
+}
+
+impl Layout {
+    /// Makes the data folder if it is missing.
+    pub fn create(data_dir: &Path) -> Result<Self, Error> {
+        // PostgreSQL's own user must be able to pass through the folder of root, not to list it.
+        let mode = if nix::unistd::geteuid().is_root() {
+            0o711
+        } else {
+            0o700
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(data_dir)
+            .map_err(Error::io("create the data folder", data_dir))?;
+        Self::open(data_dir)
+    }
+
+    /// The layout of a data folder that exists.
+    pub fn open(data_dir: &Path) -> Result<Self, Error> {
+        // Relative names mean something else to initdb and postgres, which work in other folders.
+        let data_dir =
+            fs::canonicalize(data_dir).map_err(Error::io("find the data folder", data_dir))?;
+        let length = data_dir.as_os_str().len();
+        if length > DATA_DIR_BYTES_MAX {
+            return Err(Error::PathTooLong {
+                length,
+                max: DATA_DIR_BYTES_MAX,
+            });
+        }
+        Ok(Self {
+            cluster: data_dir.join("postgres"),
+            log: data_dir.join("postgres.log"),
+            lock: data_dir.join("postgres.lock"),
+            data_dir,
+        })
+    }
+
+    /// # Errors
+    /// [`Error::NotACluster`] for a folder with other or incomplete content, which is never touched.
+    pub fn content(&self) -> Result<Content, Error> {
+        let mut entries = match fs::read_dir(&self.cluster) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Nothing),
+            Err(error) => return Err(Error::io("look into", &self.cluster)(error)),
+        };
+        if entries.next().is_none() {
+            return Ok(Content::Nothing);
+        }
+        let not_a_cluster = |reason: &str| Error::NotACluster {
+            path: self.cluster.clone(),
+            reason: reason.to_owned(),
+        };
+        let version = fs::read_to_string(self.cluster.join("PG_VERSION"))
+            .map_err(|_| not_a_cluster("no PG_VERSION"))?;
+        let major = version
+            .trim()
+            .parse()
+            .map_err(|_| not_a_cluster("unknown PG_VERSION"))?;
+        if !self.cluster.join("global/pg_control").is_file() {
+            return Err(not_a_cluster("no global/pg_control"));
+        }
+        Ok(Content::Cluster { major })
+    }
+
+    /// Sets a long log aside and returns the position at which this start begins.
+    pub fn rotate_log(&self) -> u64 {
+        let length = fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
+        if length > LOG_BYTES_MAX && fs::rename(&self.log, self.log.with_extension("log.1")).is_ok()
+        {
+            return 0;
+        }
+        length
+    }
+
+    /// The end of the log, at most [`LOG_TAIL_BYTES`], nothing from before `since`.
+    pub fn log_tail(&self, since: u64) -> String {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&self.log)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(since.max(length.saturating_sub(LOG_TAIL_BYTES))))?;
+            let mut tail = Vec::new();
+            file.take(LOG_TAIL_BYTES).read_to_end(&mut tail)?;
+            Ok(tail)
+        };
+        read().map_or_else(
+            |error| format!("(the log cannot be read: {error})"),
+            |tail| String::from_utf8_lossy(&tail).trim().to_owned(),
+        )
+    }
+}
+
+/// Makes a new cluster and tells as whom: initdb works in a sibling that gets the final name when
+/// it is complete, so that whatever has the final name is complete.
+pub(super) fn initialise(layout: &Layout, binaries: &Binaries) -> Result<Identity, Error> {
+    let staging = make_staging(&layout.data_dir)?;
+    let result = fill(layout, &staging, binaries);
+    if result.is_err()
+        && let Err(error) = fs::remove_dir_all(&staging)
+    {
+        tracing::warn!(dir = %staging.display(), %error, "a half-made cluster stays; the next start removes it");
+    }
+    result
+}
+
+fn fill(layout: &Layout, staging: &Path, binaries: &Binaries) -> Result<Identity, Error> {
+    let identity = identity::choose(identity::candidates(None)?, binaries, staging, true)?;
+    tracing::info!(
+        dir = %layout.cluster.display(),
+        postgres.version = %binaries.version,
+        postgres.identity = %identity,
+        "making a new PostgreSQL cluster"
+    );
+    let log_start = layout.rotate_log();
+    let job = Job {
+        program: binaries.initdb(),
+        args: initdb_args(staging),
+        identity: &identity,
+        directory: staging,
+        log: &layout.log,
+        ends_with_us: true,
+    };
+    let failed = |status: String| Error::Initdb {
+        status,
+        log_tail: layout.log_tail(log_start),
+    };
+    let status = spawn::run(job, INITDB_LIMIT).map_err(|error| failed(error.to_string()))?;
+    if !status.success() {
+        return Err(failed(status.to_string()));
+    }
+    append_settings(staging).map_err(Error::io("write postgresql.conf in", staging))?;
+    // Takes the place of an empty folder too.
+    fs::rename(staging, &layout.cluster)
+        .and_then(|()| File::open(&layout.data_dir)?.sync_all())
+        .map_err(Error::io("put the new cluster at", &layout.cluster))?;
+    Ok(identity)
+}
+
+/// Writes `pg_hba.conf` and `pg_ident.conf`, at every start, since the identity may have changed.
+///
+/// Peer authentication: the kernel tells the server which system user is at the other end, and the
+/// map lets only the server's own user, ourselves and root in. There is no password to leak. The
+/// 0700 folder and the 0700 socket alone would do; the map is for the day somebody opens them.
+pub(super) fn write_access_files(cluster: &Path, identity: &Identity) -> Result<(), Error> {
+    const HEAD: &str =
+        "# Written by rollcall at every start; changes are lost. See its module embedded_pg.\n";
+    // The superuser, and the roles that Rollcall's migrations make, so that `psql -U` tries them out.
+    const ROLES: &[&str] = &[
+        SUPERUSER,
+        "rollcall_server",
+        "rollcall_billing",
+        "rollcall_auditor",
+    ];
+    let hba = format!("{HEAD}local all all peer map=rollcall\n");
+    let mut ident = HEAD.to_owned();
+    for account in identity.trusted_accounts() {
+        for role in ROLES {
+            ident.push_str(&format!("rollcall \"{account}\" {role}\n"));
+        }
+    }
+    for (name, content) in [("pg_hba.conf", hba), ("pg_ident.conf", ident)] {
+        let path = cluster.join(name);
+        write_private(&path, identity, &content).map_err(Error::io("write", &path))?;
+    }
+    Ok(())
+}
+
+/// The command line of the server. What privacy and durability rest on is here rather than in
+/// `postgresql.conf`, so that neither a stray edit nor `ALTER SYSTEM` changes it.
+pub(super) fn server_args(layout: &Layout, socket_dir: &Path, options: &Options) -> Vec<OsString> {
+    let on = if options.throw_away { "off" } else { "on" };
+    let lifetime = match options.lifetime {
+        Lifetime::Process => LIFETIME_PROCESS,
+        Lifetime::Detached => LIFETIME_DETACHED,
+    };
+    let settings = [
+        ("listen_addresses", ""),
+        ("unix_socket_permissions", "0700"),
+        ("fsync", on),
+        ("full_page_writes", on),
+        ("dynamic_shared_memory_type", shared_memory_type()),
+        // Both would replace the log that our errors point to.
+        ("logging_collector", "off"),
+        ("log_destination", "stderr"),
+        (LIFETIME_SETTING, lifetime),
+    ];
+    let mut args: Vec<OsString> = vec!["-D".into(), layout.cluster.clone().into_os_string()];
+    for (name, value) in settings {
+        args.extend(["-c".into(), format!("{name}={value}").into()]);
+    }
+    args.extend(["-c".into(), format!("port={}", super::socket::PORT).into()]);
+    let mut sockets = OsString::from("unix_socket_directories=");
+    sockets.push(socket_dir);
+    args.extend(["-c".into(), sockets]);
+    if options.throw_away {
+        args.extend(["-c".into(), "synchronous_commit=off".into()]);
+    }
+    args
+}
+
+fn initdb_args(staging: &Path) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["-D".into(), staging.into(), "-U".into(), SUPERUSER.into()];
+    args.extend(
+        [
+            "--encoding=UTF8",
+            "--no-locale",
+            "--data-checksums",
+            "--auth-local=peer",
+            "--auth-host=reject",
+            "--no-instructions",
+        ]
+        .map(OsString::from),
+    );
+    args
+}
+
+/// Removes what interrupted attempts left and makes an empty 0700 folder.
+fn make_staging(data_dir: &Path) -> Result<PathBuf, Error> {
+    for entry in fs::read_dir(data_dir).map_err(Error::io("look into", data_dir))? {
+        let entry = entry.map_err(Error::io("look into", data_dir))?;
+        if !entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(STAGING_PREFIX.as_bytes())
+        {
+            continue;
+        }
+        tracing::info!(dir = %entry.path().display(), "removing a half-made cluster");
+        if let Err(error) = fs::remove_dir_all(entry.path()) {
+            // The initdb of a killed process may still be cleaning up in there; use another name.
+            tracing::warn!(dir = %entry.path().display(), %error, "cannot remove a half-made cluster");
+        }
+    }
+    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+    for number in 0..STAGING_NAMES_MAX {
+        let dir = data_dir.join(format!("{STAGING_PREFIX}{number}"));
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+            Err(error) => return Err(Error::io("create", &dir)(error)),
+        }
+    }
+    Err(Error::io("create a new cluster in", data_dir)(last))
+}
+
+fn append_settings(staging: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(staging.join("postgresql.conf"))?;
+    file.write_all(TUNABLE.as_bytes())?;
+    file.sync_all()
+}
+
+/// Replaces a file of the cluster. The folder may belong to a less trusted user than us, so nothing
+/// that is there already is opened: a new file is made and renamed over it.
+fn write_private(path: &Path, identity: &Identity, content: &str) -> io::Result<()> {
+    let fresh = path.with_extension("conf.rollcall");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh)?;
+    file.write_all(content.as_bytes())?;
+    let (uid, gid) = identity.owner();
+    if file.metadata()?.uid() != uid.as_raw() {
+        fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
+    }
+    file.sync_all()?;
+    fs::rename(&fresh, path)
+}
+
+/// `posix` (`/dev/shm`) where there is room, else files in the cluster.
+#[cfg(target_os = "linux")]
+fn shared_memory_type() -> &'static str {
+    match nix::sys::statvfs::statvfs("/dev/shm") {
+        Ok(shm) if shm.blocks_available() * shm.fragment_size() >= DEV_SHM_BYTES_MIN => "posix",
+        _ => "mmap",
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn shared_memory_type() -> &'static str {
+    "posix"
+}
