@@ -11,12 +11,12 @@ use super::error::Error;
 
 /// Folders that hold one folder for each installed version: `(parent, start of the name, rest of the path)`.
 const VERSIONED: &[(&str, &str, &str)] = &[
-    ("/usr/lib/postgresql", "", "bin"),            // Debian, Ubuntu
-    ("/usr", "pgsql-", "bin"),                     // PGDG packages for RHEL and Fedora
-    ("/usr/lib", "postgresql", "bin"),             // openSUSE
-    ("/usr/libexec", "postgresql", ""),            // Alpine
-    ("/opt/homebrew/opt", "postgresql", "bin"),    // Homebrew, Apple silicon
-    ("/usr/local/opt", "postgresql", "bin"),       // Homebrew, Intel
+    ("/usr/lib/postgresql", "", "bin"),         // Debian, Ubuntu
+    ("/usr", "pgsql-", "bin"),                  // PGDG packages for RHEL and Fedora
+    ("/usr/lib", "postgresql", "bin"),          // openSUSE
+    ("/usr/libexec", "postgresql", ""),         // Alpine
+    ("/opt/homebrew/opt", "postgresql", "bin"), // Homebrew, Apple silicon
+    ("/usr/local/opt", "postgresql", "bin"),    // Homebrew, Intel
     ("/home/linuxbrew/.linuxbrew/opt", "postgresql", "bin"),
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
@@ -39,7 +39,11 @@ impl Version {
         let major = numbers.next()??;
         // "19beta1" must not become 19.1.
         let released = text[major_length(text)..].starts_with('.');
-        let minor = if released { numbers.next().flatten() } else { None };
+        let minor = if released {
+            numbers.next().flatten()
+        } else {
+            None
+        };
         Some(Self {
             major,
             minor: minor.unwrap_or(0),
@@ -125,10 +129,7 @@ pub(super) fn survey(bin_dir: Option<&Path>) -> Result<Survey, Error> {
 ///
 /// # Errors
 /// [`Error::VersionMismatch`] for a cluster whose version is not installed, [`Error::BinariesNotFound`] for a new one.
-pub(super) fn pick(
-    survey: Survey,
-    cluster: Option<(&Path, u32)>,
-) -> Result<Binaries, Error> {
+pub(super) fn pick(survey: Survey, cluster: Option<(&Path, u32)>) -> Result<Binaries, Error> {
     let found: Vec<String> = survey
         .usable
         .iter()

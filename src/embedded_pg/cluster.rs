@@ -26,7 +26,7 @@ const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The end of the log that an error quotes.
 const LOG_TAIL_BYTES: u64 = 2048;
 
-/// Half-made folders that are passed over when they cannot be removed, before initialisation gives up.
+/// Names tried for the folder in which a new cluster is made, before initialisation gives up.
 const STAGING_NAMES_MAX: u32 = 16;
 
 /// Below this `/dev/shm` (64 MB in a container by default) cannot carry parallel queries.
@@ -141,7 +141,9 @@ impl Layout {
         let read = || -> io::Result<Vec<u8>> {
             let mut file = File::open(&self.log)?;
             let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(since.max(length.saturating_sub(LOG_TAIL_BYTES))))?;
+            file.seek(SeekFrom::Start(
+                since.max(length.saturating_sub(LOG_TAIL_BYTES)),
+            ))?;
             let mut tail = Vec::new();
             file.take(LOG_TAIL_BYTES).read_to_end(&mut tail)?;
             Ok(tail)
@@ -179,7 +181,7 @@ fn fill(layout: &Layout, staging: &Path, binaries: &Binaries) -> Result<Identity
         program: binaries.initdb(),
         args: initdb_args(staging),
         identity: &identity,
-        directory: staging,
+        directory: Path::new("/"),
         log: &layout.log,
         ends_with_us: true,
     };
@@ -279,24 +281,30 @@ fn initdb_args(staging: &Path) -> Vec<OsString> {
 
 /// Removes what interrupted attempts left and makes an empty 0700 folder.
 fn make_staging(data_dir: &Path) -> Result<PathBuf, Error> {
-    for entry in fs::read_dir(data_dir).map_err(Error::io("look into", data_dir))? {
-        let entry = entry.map_err(Error::io("look into", data_dir))?;
-        if !entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(STAGING_PREFIX.as_bytes())
-        {
-            continue;
-        }
-        tracing::info!(dir = %entry.path().display(), "removing a half-made cluster");
-        if let Err(error) = fs::remove_dir_all(entry.path()) {
-            // The initdb of a killed process may still be cleaning up in there; use another name.
-            tracing::warn!(dir = %entry.path().display(), %error, "cannot remove a half-made cluster");
+    let entries = fs::read_dir(data_dir).map_err(Error::io("look into", data_dir))?;
+    let left: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.as_encoded_bytes()
+                .starts_with(STAGING_PREFIX.as_bytes())
+        })
+        .map(|entry| entry.path())
+        .collect();
+    for dir in &left {
+        tracing::info!(dir = %dir.display(), "removing a half-made cluster");
+        if let Err(error) = fs::remove_dir_all(dir) {
+            tracing::warn!(dir = %dir.display(), %error, "cannot remove a half-made cluster");
         }
     }
+    // Never a name of before, even if it could be removed: the initdb of a killed process may still
+    // be writing, and it would find our folder under that name.
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
     for number in 0..STAGING_NAMES_MAX {
-        let dir = data_dir.join(format!("{STAGING_PREFIX}{number}"));
+        let dir = data_dir.join(format!("{STAGING_PREFIX}{}.{number}", std::process::id()));
+        if left.contains(&dir) {
+            continue;
+        }
         match DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => return Ok(dir),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,

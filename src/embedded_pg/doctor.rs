@@ -37,11 +37,23 @@ pub fn doctor(options: &Options) -> Vec<Finding> {
     let content = layout
         .as_ref()
         .map_or(Ok(Content::Nothing), Layout::content);
-    let binaries = check_binaries(options, layout.as_ref(), content.as_ref().ok(), &mut findings);
+    let binaries = check_binaries(
+        options,
+        layout.as_ref(),
+        content.as_ref().ok(),
+        &mut findings,
+    );
     check_cluster(layout.as_ref(), &content, &mut findings);
     let server = check_server(layout.as_ref(), &mut findings);
     if let Some(binaries) = binaries {
-        check_identity(options, layout.as_ref(), &content, &binaries, server, &mut findings);
+        check_identity(
+            options,
+            layout.as_ref(),
+            &content,
+            &binaries,
+            server,
+            &mut findings,
+        );
     }
     if options.throw_away {
         findings.push(warning(

@@ -37,7 +37,10 @@ pub enum Error {
     },
 
     #[error("{} was made by PostgreSQL {cluster_major}, rollcall needs {min} or newer; dump it with pg_dumpall and restore it into a new --data-dir", cluster.display(), min = super::MAJOR_MIN)]
-    ClusterTooOld { cluster: PathBuf, cluster_major: u32 },
+    ClusterTooOld {
+        cluster: PathBuf,
+        cluster_major: u32,
+    },
 
     #[error("{} is in use by another rollcall process{}; stop it, or choose another --data-dir", data_dir.display(), pid_text(*holder))]
     Locked {
@@ -49,11 +52,7 @@ pub enum Error {
     NotACluster { path: PathBuf, reason: String },
 
     #[error("the cluster {} belongs to uid {owner}, but this process is uid {uid}; run as that user, or: chown -R {uid} {}", path.display(), path.display())]
-    WrongOwner {
-        path: PathBuf,
-        owner: u32,
-        uid: u32,
-    },
+    WrongOwner { path: PathBuf, owner: u32, uid: u32 },
 
     #[error(
         "PostgreSQL refuses to run as this user, and no other identity works with {}:\n{}\nrun rollcall as an ordinary user that has a line in /etc/passwd, choose a --data-dir below a folder that everybody may enter (chmod o+x), or set DATABASE_URL",
@@ -61,10 +60,15 @@ pub enum Error {
     )]
     NoIdentity { dir: PathBuf, tried: Vec<String> },
 
-    #[error("no folder for the private database socket can be used:\n{}\nset TMPDIR to a short, writable folder", lines(tried))]
+    #[error(
+        "no folder for the private database socket can be used:\n{}\nset TMPDIR to a short, writable folder",
+        lines(tried)
+    )]
     NoSocketFolder { tried: Vec<String> },
 
-    #[error("the data folder path has {length} bytes, PostgreSQL takes at most {max}; choose a shorter --data-dir")]
+    #[error(
+        "the data folder path has {length} bytes, PostgreSQL takes at most {max}; choose a shorter --data-dir"
+    )]
     PathTooLong { length: usize, max: usize },
 
     #[error("initdb failed ({status}); its last words:\n{log_tail}")]
@@ -84,7 +88,9 @@ pub enum Error {
         log_tail: String,
     },
 
-    #[error("PostgreSQL (pid {pid}) did not stop within {limit:?}, not even by SIGQUIT; look at it, then kill it by its pid: the next start recovers")]
+    #[error(
+        "PostgreSQL (pid {pid}) did not stop within {limit:?}, not even by SIGQUIT; look at it, then kill it by its pid: the next start recovers"
+    )]
     StopTimeout { pid: i32, limit: Duration },
 
     #[error("cannot talk to the embedded PostgreSQL over its socket {}; `rollcall db doctor` tells more", socket_dir.display())]

@@ -16,6 +16,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 use std::time::Duration;
@@ -113,24 +114,8 @@ impl fmt::Display for Identity {
 /// # Errors
 /// [`Error::WrongOwner`] when the cluster belongs to another user and we are not root.
 pub(super) fn candidates(existing: Option<&Path>) -> Result<Vec<Identity>, Error> {
-    let owner = match existing {
-        Some(path) => {
-            let metadata = fs::metadata(path).map_err(Error::io("look at", path))?;
-            Some((path, metadata.uid(), metadata.gid()))
-        }
-        None => None,
-    };
+    let owner = existing.map(check_owner).transpose()?.flatten();
     let uid = geteuid();
-    if let Some((path, owner, _)) = owner
-        && !uid.is_root()
-        && owner != uid.as_raw()
-    {
-        return Err(Error::WrongOwner {
-            path: path.to_owned(),
-            owner,
-            uid: uid.as_raw(),
-        });
-    }
     if !uid.is_root() {
         return Ok(match name_of(uid) {
             Some(_) => vec![Identity::Current],
@@ -138,8 +123,8 @@ pub(super) fn candidates(existing: Option<&Path>) -> Result<Vec<Identity>, Error
         });
     }
     Ok(match owner {
-        Some((_, 0, _)) => Identity::namespace().into_iter().collect(),
-        Some((_, uid, gid)) => vec![Identity::Drop {
+        Some((0, _)) => Identity::namespace().into_iter().collect(),
+        Some((uid, gid)) => vec![Identity::Drop {
             uid: Uid::from_raw(uid),
             gid: Gid::from_raw(gid),
         }],
@@ -153,6 +138,29 @@ pub(super) fn candidates(existing: Option<&Path>) -> Result<Vec<Identity>, Error
             .chain(Identity::namespace())
             .collect(),
     })
+}
+
+/// Uid and gid of a cluster folder, `None` when there is none.
+///
+/// Asked before anything in the folder is read, because "permission denied" says less.
+///
+/// # Errors
+/// [`Error::WrongOwner`] when it belongs to another user and we are not root.
+pub(super) fn check_owner(cluster: &Path) -> Result<Option<(u32, u32)>, Error> {
+    let metadata = match fs::metadata(cluster) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("look at", cluster)(error)),
+    };
+    let uid = geteuid();
+    if !uid.is_root() && metadata.uid() != uid.as_raw() {
+        return Err(Error::WrongOwner {
+            path: cluster.to_owned(),
+            owner: metadata.uid(),
+            uid: uid.as_raw(),
+        });
+    }
+    Ok(Some((metadata.uid(), metadata.gid())))
 }
 
 /// The first candidate that can run PostgreSQL with `dir` as its own folder.
@@ -171,7 +179,9 @@ pub(super) fn choose(
     for identity in candidates {
         let (uid, gid) = identity.owner();
         if hand_over && let Err(error) = lchown(dir, Some(uid.as_raw()), Some(gid.as_raw())) {
-            tried.push(format!("{identity}: the folder cannot be given to it: {error}"));
+            tried.push(format!(
+                "{identity}: the folder cannot be given to it: {error}"
+            ));
             continue;
         }
         match try_out(&identity, binaries, dir) {
@@ -189,11 +199,7 @@ pub(super) fn choose(
 }
 
 /// Runs `postgres --version` as `identity` with `dir` as its working folder.
-pub(super) fn try_out(
-    identity: &Identity,
-    binaries: &Binaries,
-    dir: &Path,
-) -> Result<(), String> {
+pub(super) fn try_out(identity: &Identity, binaries: &Binaries, dir: &Path) -> Result<(), String> {
     let trial = |directory: &Path| {
         let job = Job {
             program: binaries.postgres(),

@@ -420,6 +420,7 @@ fn launch(options: &Options) -> Result<Launched, Error> {
 
 /// As [`postmaster::find`], and waits until a server that is just starting has told its socket folder. Blocks.
 fn settled(layout: &Layout) -> Result<Option<Postmaster>, Error> {
+    identity::check_owner(&layout.cluster)?;
     let tries = ATTACH_LIMIT.as_millis() / postmaster::POLL.as_millis();
     for _ in 0..tries {
         match postmaster::find(&layout.cluster)? {

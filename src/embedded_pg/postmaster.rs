@@ -44,7 +44,7 @@ pub(super) struct Postmaster {
 /// [`Error::Io`] when the file is there and may not be read.
 pub(super) fn find(cluster: &Path) -> Result<Option<Postmaster>, Error> {
     let path = cluster.join("postmaster.pid");
-    let text = match fs::read_to_string(&path) {
+    let text = match read_lossy(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &path)(error)),
@@ -82,7 +82,7 @@ pub(super) fn serves(postmaster: &Postmaster, _cluster: &Path) -> bool {
 /// one for its predecessor and refuse to start. It is safe only while no server runs (lock held, [`find`] said none).
 pub(super) fn remove_recycled_pid_file(cluster: &Path) -> Result<(), Error> {
     let path = cluster.join("postmaster.pid");
-    let pid = fs::read_to_string(&path).ok().and_then(|text| pid(&text));
+    let pid = read_lossy(&path).ok().and_then(|text| pid(&text));
     match pid {
         // With no such process PostgreSQL handles the file itself, and checks its shared memory too.
         Some(pid) if exists(pid) => {
@@ -96,7 +96,7 @@ pub(super) fn remove_recycled_pid_file(cluster: &Path) -> Result<(), Error> {
 /// True when the server was started to end with the rollcall process that started it.
 pub(super) fn belongs_to_a_process(cluster: &Path) -> bool {
     let mark = format!("{LIFETIME_SETTING}={LIFETIME_PROCESS}");
-    fs::read_to_string(cluster.join("postmaster.opts")).is_ok_and(|opts| opts.contains(&mark))
+    read_lossy(&cluster.join("postmaster.opts")).is_ok_and(|opts| opts.contains(&mark))
 }
 
 /// Ends a server that is not our child and waits until it is gone: SIGINT, after [`FAST_STOP_LIMIT`] SIGQUIT. Blocks.
@@ -125,6 +125,11 @@ pub(super) fn end(postmaster: &Postmaster, cluster: &Path) -> Result<(), Error> 
     })
 }
 
+/// Both files quote the data folder, whose name need not be UTF-8.
+fn read_lossy(path: &Path) -> io::Result<String> {
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Lines of the file: pid, data folder, start time, port, first socket folder, TCP address, shared memory, status.
 fn parse(text: &str) -> Option<Postmaster> {
     let mut lines = text.lines();
@@ -147,7 +152,10 @@ fn pid(text: &str) -> Option<i32> {
 
 fn exists(pid: i32) -> bool {
     // Signal 0 to a process of another user is refused, so it exists.
-    matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(nix::Error::EPERM))
+    matches!(
+        kill(Pid::from_raw(pid), None),
+        Ok(()) | Err(nix::Error::EPERM)
+    )
 }
 
 #[cfg(test)]
@@ -163,7 +171,10 @@ mod tests {
             socket_dir: "/tmp/s".into(),
         };
         assert_eq!(parse(full), Some(expected));
-        assert_eq!(parse("4711\n/data\n").map(|p| (p.pid, p.port)), Some((4711, 5432)));
+        assert_eq!(
+            parse("4711\n/data\n").map(|p| (p.pid, p.port)),
+            Some((4711, 5432))
+        );
         assert_eq!(parse("-12\n").map(|p| p.pid), Some(12));
         for useless in ["", "\n", "0\n", "1\n", "junk\n", "-2147483648\n"] {
             assert_eq!(parse(useless), None, "{useless:?}");
