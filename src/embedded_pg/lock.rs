@@ -5,12 +5,12 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::error::Error;
+use super::files;
 
 /// How long a taken lock is tried again before it counts as taken. A process that is just being
 /// forked elsewhere holds a copy of our descriptors until its exec, so a released lock may look held for a moment.
@@ -34,7 +34,8 @@ impl FolderLock {
     /// # Errors
     /// [`Error::Locked`] with the holder's pid when another process has it for longer than [`LOCK_PATIENCE`].
     pub fn take(path: &Path, data_dir: &Path) -> Result<Self, Error> {
-        let mut file = open(path).map_err(Error::io("open the lock file", path))?;
+        let mut file = files::open_own(path, OpenOptions::new().read(true).write(true))
+            .map_err(Error::io("open the lock file", path))?;
         let tries = LOCK_PATIENCE.as_millis() / LOCK_RETRY.as_millis();
         for _ in 0..tries {
             match file.try_lock() {
@@ -62,16 +63,6 @@ pub(super) fn holder(path: &Path) -> Option<Option<u32>> {
         Err(TryLockError::WouldBlock) => Some(read_pid(&mut file)),
         _ => None,
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {

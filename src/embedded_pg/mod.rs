@@ -4,19 +4,19 @@
 //! binaries, and returns when a real connection has answered. It depends on nothing else in Rollcall.
 //!
 //! **Private.** No TCP. A 0700 folder holds the Unix socket (mode 0700), and peer authentication lets
-//! the server's own system user, ourselves and root in ([`cluster::write_access_files`]).
+//! the server's own system user, ourselves and root in (`settings::write_access_files`).
 //!
 //! **Durable.** `fsync`, `full_page_writes` and data checksums are on. `throw_away` is for tests.
 //!
 //! **Root.** PostgreSQL refuses to run as root, so the child becomes another user, or an ordinary
-//! user inside a user namespace; [`identity`] has the table.
+//! user inside a user namespace; `identity.rs` has the table.
 //!
 //! **Life and death.** The server has its own session, so Ctrl-C reaches only us and we stop it last.
 //!
 //! | what happens | what the server does | the next [`start`] |
 //! |---|---|---|
 //! | [`EmbeddedPostgres::stop`] | fast shutdown, waited for | starts it |
-//! | the handle is dropped | fast shutdown in the background, the folder stays locked meanwhile | waits for the lock, starts it |
+//! | the handle is dropped | fast shutdown in the background, the folder stays locked meanwhile | waits a moment for the lock, starts it |
 //! | `kill -9` of us | Linux: fast shutdown by parent-death signal; elsewhere it goes on | ends an orphan, waits, starts it |
 //! | `kill -9` of the server | – ([`EmbeddedPostgres::died`] resolves) | starts it, it recovers |
 //! | started with [`Lifetime::Detached`] or by `pg_ctl` | goes on | adopts it and never stops it |
@@ -31,9 +31,12 @@ mod cluster;
 mod connect;
 mod doctor;
 mod error;
+mod files;
 mod identity;
+mod launch;
 mod lock;
 mod postmaster;
+mod settings;
 mod socket;
 mod spawn;
 mod supervisor;
@@ -41,18 +44,17 @@ mod supervisor;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 pub use binaries::Version;
 pub use doctor::{Finding, Level, doctor};
 pub use error::Error;
 
-use cluster::{Content, Layout};
-use connect::{NotReady, START_LIMIT};
+use cluster::Layout;
+use connect::NotReady;
 use lock::FolderLock;
 use postmaster::Postmaster;
-use supervisor::{Launch, Supervised};
+use supervisor::Supervised;
 
 /// The oldest PostgreSQL that Rollcall supports.
 pub const MAJOR_MIN: u32 = 14;
@@ -138,7 +140,7 @@ pub async fn start(options: Options) -> Result<EmbeddedPostgres, Error> {
     let mut tries = 1;
     loop {
         let options = options.clone();
-        let launched = blocking(move || launch(&options)).await?;
+        let launched = blocking(move || launch::launch(&options)).await?;
         match launched.finish().await {
             Err(Error::Exited { log_tail, .. })
                 if log_tail.contains("shared memory block") && tries < LEFTOVER_TRIES =>
@@ -167,7 +169,7 @@ pub async fn attach(data_dir: impl Into<PathBuf>) -> Result<Option<RunningPostgr
     }
     let found = blocking(move || {
         let layout = Layout::open(&data_dir)?;
-        Ok(settled(&layout)?.map(|postmaster| RunningPostgres { layout, postmaster }))
+        Ok(launch::settled(&layout)?.map(|postmaster| RunningPostgres { layout, postmaster }))
     })
     .await?;
     let Some(running) = found else {
@@ -181,21 +183,13 @@ pub async fn attach(data_dir: impl Into<PathBuf>) -> Result<Option<RunningPostgr
     match connect::when_ready(socket_dir, postmaster.port, ATTACH_LIMIT, gone).await {
         Ok(_) => Ok(Some(running)),
         Err(NotReady::Gone(_)) => Ok(None),
-        Err(NotReady::TimedOut) => Err(Error::StartTimeout {
-            limit: ATTACH_LIMIT,
-            log: layout.log.clone(),
-            log_tail: layout.log_tail(0),
-        }),
-        Err(NotReady::Refused(source)) => Err(Error::Connect {
-            socket_dir: socket_dir.clone(),
-            source,
-        }),
+        Err(reason) => Err(launch::explain(reason, layout, socket_dir, ATTACH_LIMIT, 0)),
     }
 }
 
 impl EmbeddedPostgres {
     /// `postgresql:///DB?host=FOLDER&port=5432&user=rollcall&sslmode=disable`: the one form that both
-    /// libpq (`psql "$URL"`) and sqlx read. [`socket::database_url`] has the reasons.
+    /// libpq (`psql "$URL"`) and sqlx read. `socket.rs` has the reasons.
     pub fn database_url(&self, db: &str) -> String {
         socket::database_url(&self.postmaster.socket_dir, self.postmaster.port, db)
     }
@@ -282,159 +276,6 @@ impl RunningPostgres {
         })
         .await
     }
-}
-
-/// A server that runs and may not answer yet.
-struct Launched {
-    layout: Layout,
-    /// Where the part of the log begins that belongs to this start.
-    log_start: u64,
-    postmaster: Postmaster,
-    supervised: Option<Supervised>,
-    lifetime: Lifetime,
-    lock: Option<FolderLock>,
-}
-
-impl Launched {
-    async fn finish(self) -> Result<EmbeddedPostgres, Error> {
-        let gone = || match &self.supervised {
-            Some(supervised) => supervised.exited().map(|status| status.to_string()),
-            None => (!postmaster::serves(&self.postmaster, &self.layout.cluster))
-                .then(|| "shut down by somebody else".to_owned()),
-        };
-        let Postmaster {
-            socket_dir, port, ..
-        } = &self.postmaster;
-        let ready = connect::when_ready(socket_dir, *port, START_LIMIT, gone).await;
-        let log_tail = || self.layout.log_tail(self.log_start);
-        let connection = ready.map_err(|reason| match reason {
-            NotReady::Gone(status) => Error::Exited {
-                status,
-                log: self.layout.log.clone(),
-                log_tail: log_tail(),
-            },
-            NotReady::TimedOut => Error::StartTimeout {
-                limit: START_LIMIT,
-                log: self.layout.log.clone(),
-                log_tail: log_tail(),
-            },
-            NotReady::Refused(source) => Error::Connect {
-                socket_dir: socket_dir.clone(),
-                source,
-            },
-        })?;
-        let version = connect::complete(connection, socket_dir).await?;
-        tracing::info!(
-            postgres.version = %version,
-            postgres.pid = self.postmaster.pid,
-            postgres.adopted = self.supervised.is_none(),
-            "embedded PostgreSQL is ready"
-        );
-        Ok(EmbeddedPostgres {
-            layout: self.layout,
-            postmaster: self.postmaster,
-            version,
-            supervised: self
-                .supervised
-                .filter(|_| self.lifetime == Lifetime::Process),
-            _lock: self.lock,
-        })
-    }
-}
-
-/// Everything up to a running server process. Blocks.
-fn launch(options: &Options) -> Result<Launched, Error> {
-    let layout = Layout::create(&options.data_dir)?;
-    let lock = FolderLock::take(&layout.lock, &layout.data_dir)?;
-    if let Some(postmaster) = settled(&layout)? {
-        if !postmaster::belongs_to_a_process(&layout.cluster) {
-            return Ok(Launched {
-                log_start: layout.rotate_log(),
-                layout,
-                postmaster,
-                supervised: None,
-                lifetime: Lifetime::Detached,
-                lock: Some(lock),
-            });
-        }
-        tracing::info!(
-            postgres.pid = postmaster.pid,
-            "ending the PostgreSQL that a killed rollcall left"
-        );
-        postmaster::end(&postmaster, &layout.cluster)?;
-    }
-    let survey = binaries::survey(options.bin_dir.as_deref())?;
-    let (binaries, identity) = match layout.content()? {
-        Content::Cluster { major } => {
-            let cluster = layout.cluster.as_path();
-            if major < MAJOR_MIN {
-                return Err(Error::ClusterTooOld {
-                    cluster: cluster.to_owned(),
-                    cluster_major: major,
-                });
-            }
-            let binaries = binaries::pick(survey, Some((cluster, major)))?;
-            let candidates = identity::candidates(Some(cluster))?;
-            let identity = identity::choose(candidates, &binaries, cluster, false)?;
-            (binaries, identity)
-        }
-        Content::Nothing => {
-            let binaries = binaries::pick(survey, None)?;
-            let identity = cluster::initialise(&layout, &binaries)?;
-            (binaries, identity)
-        }
-    };
-    postmaster::remove_recycled_pid_file(&layout.cluster)?;
-    cluster::write_access_files(&layout.cluster, &identity)?;
-    let socket_dir = socket::prepare(&layout.cluster, &identity, &binaries)?;
-    let log_start = layout.rotate_log();
-    let (lock_of_thread, lock) = match options.lifetime {
-        Lifetime::Process => (Some(lock), None),
-        Lifetime::Detached => (None, Some(lock)),
-    };
-    let launch = Launch {
-        program: binaries.postgres(),
-        args: cluster::server_args(&layout, &socket_dir, options),
-        identity,
-        layout: layout.clone(),
-        socket_dir: socket_dir.clone(),
-        lock: lock_of_thread,
-        ends_with_us: options.lifetime == Lifetime::Process,
-    };
-    let supervised = launch
-        .start()
-        .map_err(Error::io("start", &binaries.postgres()))?;
-    Ok(Launched {
-        log_start,
-        layout,
-        postmaster: Postmaster {
-            pid: supervised.pid(),
-            port: socket::PORT,
-            socket_dir,
-        },
-        supervised: Some(supervised),
-        lifetime: options.lifetime,
-        lock,
-    })
-}
-
-/// As [`postmaster::find`], and waits until a server that is just starting has told its socket folder. Blocks.
-fn settled(layout: &Layout) -> Result<Option<Postmaster>, Error> {
-    identity::check_owner(&layout.cluster)?;
-    let tries = ATTACH_LIMIT.as_millis() / postmaster::POLL.as_millis();
-    for _ in 0..tries {
-        match postmaster::find(&layout.cluster)? {
-            Some(found) if found.socket_dir.as_os_str().is_empty() => {
-                thread::sleep(postmaster::POLL);
-            }
-            found => return Ok(found),
-        }
-    }
-    Err(Error::StartTimeout {
-        limit: ATTACH_LIMIT,
-        log: layout.log.clone(),
-        log_tail: layout.log_tail(0),
-    })
 }
 
 /// Runs what blocks beside the async workers; a panic in there goes on here.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::binaries::Binaries;
 use super::error::Error;
+use super::files;
 use super::identity::{self, Identity};
 
 /// Part of the socket's file name, no TCP port. Fixed, so that `PGPORT` of a user's shell does not matter.
@@ -105,7 +106,7 @@ fn folder_name(cluster: &Path) -> String {
 }
 
 fn check_path(dir: &Path) -> Result<(), String> {
-    let socket = dir.join(format!(".s.PGSQL.{PORT}"));
+    let socket = dir.join(socket_name());
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH_BYTES_MAX {
         return Err(format!(
@@ -123,22 +124,29 @@ fn check_path(dir: &Path) -> Result<(), String> {
 fn make_private(dir: &Path, identity: &Identity) -> io::Result<()> {
     let (uid, gid) = identity.owner();
     match DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // Not a link, and ours: in a shared folder anybody may have made something of this name.
-            let metadata = fs::symlink_metadata(dir)?;
-            let ours = [uid.as_raw(), geteuid().as_raw()].contains(&metadata.uid());
-            if !metadata.is_dir() || !ours {
-                return Err(io::Error::other("exists and belongs to somebody else"));
-            }
-            for entry in fs::read_dir(dir)? {
-                fs::remove_file(entry?.path())?;
-            }
-        }
-        Err(error) => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
-    lchown(dir, Some(uid.as_raw()), Some(gid.as_raw()))
+    // By its descriptor, since in a shared folder anybody may put something else under this name.
+    let folder = files::open_folder(dir)?;
+    let owner = folder.metadata()?.uid();
+    if owner != uid.as_raw() && owner != geteuid().as_raw() {
+        return Err(io::Error::other("exists and belongs to somebody else"));
+    }
+    folder.set_permissions(fs::Permissions::from_mode(0o700))?;
+    fchown(&folder, Some(uid.as_raw()), Some(gid.as_raw()))?;
+    let socket = socket_name();
+    for leftover in [dir.join(&socket), dir.join(socket + ".lock")] {
+        match fs::remove_file(leftover) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn socket_name() -> String {
+    format!(".s.PGSQL.{PORT}")
 }
 
 fn percent_encode(bytes: &[u8], keep: &[u8]) -> String {

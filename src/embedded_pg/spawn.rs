@@ -5,23 +5,21 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid};
 
+use super::files;
 use super::identity::Identity;
 
 /// What the child keeps of our environment. Everything else is dropped: `PG*` would change the
@@ -50,7 +48,7 @@ pub(super) struct Job<'a> {
 /// # Errors
 /// What fork, the change of identity, chdir or exec reports.
 pub(super) fn spawn(job: Job<'_>) -> io::Result<Child> {
-    let log = append(job.log)?;
+    let log = files::open_own(job.log, OpenOptions::new().append(true))?;
     let mut command = Command::new(&job.program);
     command
         .args(&job.args)
@@ -134,15 +132,6 @@ pub(super) fn gone_is_fine(error: nix::Error) -> Result<(), nix::Error> {
     }
 }
 
-/// Opens a log of ours for appending; others may not read it, since errors quote SQL.
-pub(super) fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-}
-
 /// Everything the forked child needs, prepared before the fork.
 struct BeforeExec {
     switch: Switch,
@@ -224,9 +213,10 @@ fn enter_namespace(uid_map: &[u8], gid_map: &[u8]) -> nix::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn write_to(path: &std::ffi::CStr, content: &[u8]) -> nix::Result<()> {
+    use nix::fcntl::OFlag;
     let file = nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     // The kernel takes a map in one write or not at all.
-    nix::unistd::write(file.as_fd(), content).map(drop)
+    nix::unistd::write(&file, content).map(drop)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use nix::unistd::{Uid, User};
 
 use super::super::attach;
+use super::super::binaries;
+use super::super::identity::{Identity, choose};
 use super::*;
 
 /// In no passwd file; as with `docker run --user 54321`.
@@ -77,6 +79,9 @@ async fn root_runs_the_cluster_of_a_user_as_that_user() {
         let postgres = start(throw_away(&data_dir)).await.expect("start as root");
         assert_eq!(uid_of_process(postgres.pid()), nobody.as_raw());
         postgres.stop().await.expect("stop");
+        // Root's visit must not lock the user out.
+        let mut helper = Helper::spawn("start", &data_dir, Helper::as_uid(nobody.as_raw()));
+        assert_eq!(uid_of_process(helper.ready().1), nobody.as_raw());
     })
     .await;
 }
@@ -121,6 +126,48 @@ async fn cluster_of_another_user_is_refused_with_a_cure() {
             line.contains("belongs to uid 0") && line.contains("chown"),
             "{line}"
         );
+    })
+    .await;
+}
+
+#[test]
+fn without_a_working_identity_the_message_tells_each_try() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::with_mode(0o700);
+    let survey = binaries::survey(None).expect("survey");
+    let binaries = binaries::pick(survey, None).expect("PostgreSQL is installed");
+    let nobody = User::from_name("nobody").expect("passwd").expect("nobody");
+    let barred = Identity::Drop {
+        uid: nobody.uid,
+        gid: nobody.gid,
+    };
+    let error = choose(vec![barred], &binaries, scratch.path(), false).expect_err("barred");
+    let text = error.to_string();
+    for words in ["user nobody", "cannot enter", "chmod o+x", "DATABASE_URL"] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn links_in_a_users_folder_do_not_lead_root_elsewhere() {
+    if !is_root() {
+        return;
+    }
+    limited(async {
+        let scratch = Scratch::open();
+        let data_dir = folder_of(&scratch, NAMELESS_UID);
+        let victim = scratch.path().join("victim");
+        for name in ["postgres.lock", "postgres.log"] {
+            fs::write(&victim, "precious").expect("victim");
+            let link = data_dir.join(name);
+            std::os::unix::fs::symlink(&victim, &link).expect("link");
+            start(throw_away(&data_dir)).await.expect_err("refused");
+            assert_eq!(fs::read_to_string(&victim).expect("victim"), "precious");
+            assert_eq!(fs::metadata(&victim).expect("victim").uid(), 0);
+            fs::remove_file(&link).expect("unlink");
+        }
     })
     .await;
 }
