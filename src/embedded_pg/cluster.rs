@@ -142,9 +142,13 @@ impl Layout {
 
 /// Makes a new cluster and tells as whom: initdb works in a sibling that gets the final name when
 /// it is complete, so that whatever has the final name is complete.
-pub(super) fn initialise(layout: &Layout, binaries: &Binaries) -> Result<Identity, Error> {
+pub(super) fn initialise(
+    layout: &Layout,
+    binaries: &Binaries,
+    throw_away: bool,
+) -> Result<Identity, Error> {
     let staging = make_staging(&layout.data_dir)?;
-    let result = fill(layout, &staging, binaries);
+    let result = fill(layout, &staging, binaries, throw_away);
     if result.is_err()
         && let Err(error) = fs::remove_dir_all(&staging)
     {
@@ -153,7 +157,12 @@ pub(super) fn initialise(layout: &Layout, binaries: &Binaries) -> Result<Identit
     result
 }
 
-fn fill(layout: &Layout, staging: &Path, binaries: &Binaries) -> Result<Identity, Error> {
+fn fill(
+    layout: &Layout,
+    staging: &Path,
+    binaries: &Binaries,
+    throw_away: bool,
+) -> Result<Identity, Error> {
     let identity = identity::choose(identity::candidates(None)?, binaries, staging, true)?;
     tracing::info!(
         dir = %layout.cluster.display(),
@@ -164,7 +173,7 @@ fn fill(layout: &Layout, staging: &Path, binaries: &Binaries) -> Result<Identity
     let log_start = layout.rotate_log();
     let job = Job {
         program: binaries.initdb(),
-        args: initdb_args(staging),
+        args: initdb_args(staging, throw_away),
         identity: &identity,
         directory: Path::new("/"),
         log: &layout.log,
@@ -186,7 +195,7 @@ fn fill(layout: &Layout, staging: &Path, binaries: &Binaries) -> Result<Identity
     Ok(identity)
 }
 
-fn initdb_args(staging: &Path) -> Vec<OsString> {
+fn initdb_args(staging: &Path, throw_away: bool) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["-D".into(), staging.into(), "-U".into(), SUPERUSER.into()];
     args.extend(
         [
@@ -199,6 +208,9 @@ fn initdb_args(staging: &Path) -> Vec<OsString> {
         ]
         .map(OsString::from),
     );
+    if throw_away {
+        args.push("--no-sync".into());
+    }
     args
 }
 

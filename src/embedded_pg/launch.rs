@@ -102,7 +102,7 @@ pub(super) fn launch(options: &Options) -> Result<Launched, Error> {
         }
         Content::Nothing => {
             let binaries = binaries::pick(survey, None)?;
-            let identity = cluster::initialise(&layout, &binaries)?;
+            let identity = cluster::initialise(&layout, &binaries, options.throw_away)?;
             (binaries, identity)
         }
     };
