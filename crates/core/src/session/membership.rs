@@ -1,0 +1,446 @@
+//! Who is in: joins, closes, restored participants, the app's state, activity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::timers::TimerKey;
+use super::{
+    CloseProof, CloseReason, Closing, Connection, Effect, Event, Join, Joined, Member, Participant, Recipients,
+    RestoredParticipant, Session, SessionView,
+};
+use crate::ids::ParticipantId;
+use crate::record::SessionFact;
+use crate::refusal::Refusal;
+use crate::time::Timestamp;
+use crate::words::{Actor, LeaveReason, Status};
+
+/// A crashed connection is believed to have lived on to its epoch's last mark only if it was heard this shortly before:
+/// a client that is not silent pings every 30 s, and 35 s is when the server itself starts to doubt.
+const BELIEF_MAX: Duration = Duration::from_secs(35);
+
+impl Session {
+    pub(super) fn join(&mut self, join: Join, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        self.admits(join.participant, now, join.token_expires_at)?;
+        if !self.started {
+            self.started = true;
+            self.record(SessionFact::SessionStarted, now, effects);
+        }
+        let member = Member { participant: join.participant, connection: join.connection };
+        self.appear(&join, now, effects);
+        self.replace_surplus(&join, now, effects);
+        self.open(join, now, effects);
+        // The others hear of a join in a small room before the joiner gets its snapshot, so the snapshot has that number.
+        self.flush_presence_if_due(now, effects);
+        self.deliver_joined(member, now, effects);
+        self.note_activity(now, effects);
+        Ok(())
+    }
+
+    /// Whether a join of this participant would be let in now. The shell asks before it counts the use of an invite.
+    pub fn admits(
+        &self,
+        participant: ParticipantId,
+        now: Timestamp,
+        token_expires_at: Option<Timestamp>,
+    ) -> Result<(), Refusal> {
+        self.require_active()?;
+        if self.frozen {
+            return Err(Refusal::SessionEnding);
+        }
+        if self.kicked.contains(&participant) {
+            return Err(Refusal::Kicked);
+        }
+        if token_expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(Refusal::TokenExpired);
+        }
+        let is_full = self.spec.participants_max.is_some_and(|max| self.participants.len() >= max as usize);
+        if is_full && !self.participants.contains_key(&participant) {
+            return Err(Refusal::SessionFull);
+        }
+        Ok(())
+    }
+
+    /// Makes the participant present, or brings it back from its grace period.
+    fn appear(&mut self, join: &Join, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.touch(join.participant);
+        if let Some(participant) = self.participants.get_mut(&join.participant) {
+            participant.role = join.role.clone();
+            if join.name.is_some() {
+                participant.name = join.name.clone();
+            }
+            if join.state.is_some() {
+                participant.state = join.state.clone();
+            }
+            let crashed = participant.crashed.take();
+            if let (Some(crashed), Some(closed_ago)) = (crashed, join.closed_ago)
+                && join.resumed == Some(crashed.connection)
+            {
+                self.amend_crashed(join.participant, crashed, now - closed_ago, effects);
+            }
+            return;
+        }
+        let participant = Participant {
+            identity: join.identity.clone(),
+            verified: join.verified,
+            name: join.name.clone(),
+            role: join.role.clone(),
+            state: join.state.clone(),
+            status: Status::Active,
+            joined_at: now,
+            last_seen_at: now,
+            connections: Vec::with_capacity(1),
+            gone_at: None,
+            gone_reason: LeaveReason::Closed,
+            grace: self.policy.grace,
+            away_timer_at: None,
+            crashed: None,
+        };
+        self.participants.insert(join.participant, participant);
+        let fact = SessionFact::ParticipantJoined {
+            participant: join.participant,
+            identity: join.identity.clone(),
+            verified: join.verified,
+            name: join.name.clone(),
+            role: join.role.clone(),
+            invite: join.invite,
+        };
+        self.record(fact, now, effects);
+        if let Some(state) = &join.state {
+            let fact = SessionFact::StateUpdated { participant: join.participant, state: state.clone() };
+            self.record(fact, now, effects);
+        }
+    }
+
+    /// The client testifies that its old socket was open until `open_until`. That can only raise its bill, so it is
+    /// believed, up to the last instant at which the crashed node itself was alive.
+    fn amend_crashed(
+        &mut self,
+        participant: ParticipantId,
+        crashed: super::CrashedConnection,
+        open_until: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let end = open_until.min(crashed.mark_at);
+        let doubtful = crashed.mark_at.since(crashed.disconnected_at) > BELIEF_MAX;
+        if doubtful || end <= crashed.disconnected_at {
+            return;
+        }
+        let uncertainty_us = crashed.mark_at.since(end).as_micros() as i64;
+        let fact = SessionFact::ConnectionCloseAmended { participant, connection: crashed.connection, uncertainty_us };
+        self.record(fact, end, effects);
+    }
+
+    /// Closes the old socket of a resuming client, and the oldest one of a participant that holds too many.
+    fn replace_surplus(&mut self, join: &Join, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(participant) = self.participants.get(&join.participant) else { return };
+        let resumed = join.resumed.filter(|old| participant.connection(*old).is_some());
+        let surplus = participant.connections.len() >= self.policy.connections_per_participant_max;
+        let oldest = || participant.connections.first().map(|connection| connection.id).filter(|_| surplus);
+        if let Some(connection) = resumed.or_else(oldest) {
+            let member = Member { participant: join.participant, connection };
+            self.begin_close(member, CloseReason::Replaced, now, effects);
+        }
+    }
+
+    fn open(&mut self, join: Join, now: Timestamp, effects: &mut Vec<Effect>) {
+        let away_after = self.policy.away_after;
+        let Some(participant) = self.participants.get_mut(&join.participant) else { return };
+        participant.gone_at = None;
+        participant.connections.push(Connection {
+            id: join.connection,
+            connected_at: now,
+            role: join.role.clone(),
+            invite: join.invite,
+            token_expires_at: join.token_expires_at,
+            clock: join.clock,
+        });
+        let fact = SessionFact::ConnectionOpened {
+            participant: join.participant,
+            connection: join.connection,
+            role: join.role,
+            invite: join.invite,
+            resumed: join.resumed,
+        };
+        self.record(fact, now, effects);
+        self.settle_status(join.participant, now, effects);
+        self.arm_away_timer(join.participant, now + away_after);
+        if let Some(expires_at) = join.token_expires_at {
+            let member = Member { participant: join.participant, connection: join.connection };
+            self.arm(expires_at, TimerKey::Token(member));
+        }
+    }
+
+    fn deliver_joined(&mut self, member: Member, now: Timestamp, effects: &mut Vec<Effect>) {
+        // The join itself is the latest activity.
+        let (ends_at, _) = self.ends_after(now);
+        let session = SessionView {
+            session: self.spec.session,
+            title: self.spec.title.clone(),
+            created_at: self.spec.created_at,
+            ends_at,
+        };
+        let snapshot = self.snapshot(now);
+        let Some(participant) = self.participants.get(&member.participant) else { return };
+        let joined = Joined {
+            participant: member.participant,
+            connection: member.connection,
+            identity: participant.identity.clone(),
+            role: participant.role.clone(),
+            session,
+            snapshot,
+        };
+        let event = Event::Joined(Box::new(joined));
+        effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
+    }
+
+    /// Puts back participants that were present when the server stopped. They are shown as reconnecting from now on.
+    pub fn restore(&mut self, restored: Vec<RestoredParticipant>, now: Timestamp) {
+        for one in restored {
+            let participant = Participant {
+                identity: one.identity,
+                verified: one.verified,
+                name: one.name,
+                role: one.role,
+                state: one.state,
+                status: Status::Reconnecting,
+                joined_at: one.joined_at,
+                last_seen_at: one.last_seen_at,
+                connections: Vec::new(),
+                // The grace counts from the restart: while the server was down nobody could come back.
+                gone_at: Some(now),
+                gone_reason: one.reason,
+                // Browsers throttle hidden pages, and which pages were hidden is not known any more.
+                grace: self.policy.grace_hidden,
+                away_timer_at: None,
+                crashed: one.crashed,
+            };
+            self.arm(now + participant.grace, TimerKey::Grace(one.participant));
+            self.participants.insert(one.participant, participant);
+        }
+        self.started |= !self.participants.is_empty();
+    }
+
+    /// Tells a socket to go and takes it out of presence at once. Its span is recorded when the peer has answered or
+    /// has failed to.
+    pub(super) fn begin_close(
+        &mut self,
+        member: Member,
+        reason: CloseReason,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(participant) = self.participants.get_mut(&member.participant) else { return };
+        let Some(index) = participant.connections.iter().position(|connection| connection.id == member.connection)
+        else {
+            return;
+        };
+        let connection = participant.connections.remove(index);
+        participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
+        let closing = Closing {
+            participant: member.participant,
+            connected_at: connection.connected_at,
+            closed_at: at.max(connection.connected_at),
+            reason: reason.leave_reason(),
+            clock: connection.clock,
+        };
+        self.closing.insert(member.connection, closing);
+        self.touch(member.participant);
+        effects.push(Effect::Close { connection: member.connection, reason });
+    }
+
+    pub(super) fn closed(
+        &mut self,
+        member: Member,
+        reason: LeaveReason,
+        proof: CloseProof,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        if let Some(closing) = self.closing.remove(&member.connection) {
+            self.record_close(member, &closing, proof, closing.closed_at, effects);
+            return Ok(());
+        }
+        let participant = self.participants.get_mut(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
+        let index = participant.connections.iter().position(|connection| connection.id == member.connection);
+        let connection = participant.connections.remove(index.ok_or(Refusal::ConnectionUnknown)?);
+        participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
+        let hidden = connection.clock.is_hidden();
+        let was_last = participant.connections.is_empty();
+        if was_last {
+            participant.gone_at = Some(now);
+            participant.gone_reason = reason;
+            participant.grace = if hidden { self.policy.grace_hidden } else { self.policy.grace };
+        }
+        let grace_ends_at = now + participant.grace;
+        let closing = Closing {
+            participant: member.participant,
+            connected_at: connection.connected_at,
+            closed_at: now,
+            reason,
+            clock: connection.clock,
+        };
+        self.touch(member.participant);
+        self.record_close(member, &closing, proof, now, effects);
+        match (was_last, reason) {
+            (true, LeaveReason::Left) => {
+                let by = Actor::Participant(member.participant);
+                self.remove_participant(member.participant, reason, by, now, effects);
+            }
+            (true, _) => {
+                self.settle_status(member.participant, now, effects);
+                self.arm(grace_ends_at, TimerKey::Grace(member.participant));
+            }
+            (false, _) => self.settle_status(member.participant, now, effects),
+        }
+        Ok(())
+    }
+
+    /// A span ends at evidence: where the peer proved to be alive up to the close it is the close, else the last frame.
+    fn record_close(
+        &self,
+        member: Member,
+        closing: &Closing,
+        proof: CloseProof,
+        closed_at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let evidence_at = closing.clock.evidence_at().max(closing.connected_at);
+        let end = match proof {
+            CloseProof::Observed => closed_at,
+            CloseProof::Silent => evidence_at.min(closed_at),
+        }
+        .max(closing.connected_at);
+        let fact = SessionFact::ConnectionClosed {
+            participant: closing.participant,
+            connection: member.connection,
+            connected_at: closing.connected_at,
+            reason: closing.reason,
+            uncertainty_us: closed_at.since(end).as_micros() as i64,
+        };
+        self.record(fact, end, effects);
+    }
+
+    /// Takes a participant out for good; its connections must already be closing.
+    pub(super) fn remove_participant(
+        &mut self,
+        id: ParticipantId,
+        reason: LeaveReason,
+        by: Actor,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.touch(id);
+        if self.participants.remove(&id).is_none() {
+            return;
+        }
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.left = Some(reason);
+        }
+        self.record(SessionFact::ParticipantLeft { participant: id, reason, by }, at, effects);
+    }
+
+    pub(super) fn update(
+        &mut self,
+        member: Member,
+        state: Arc<str>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let participant = self.participants.get_mut(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
+        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
+        connection.clock.set_hidden(false);
+        connection.clock.act(now);
+        if participant.state.as_ref() != Some(&state) {
+            participant.state = Some(state.clone());
+            self.touch(member.participant);
+            self.record(SessionFact::StateUpdated { participant: member.participant, state }, now, effects);
+        }
+        self.settle_status(member.participant, now, effects);
+        self.note_activity(now, effects);
+        Ok(())
+    }
+
+    pub(super) fn activity(
+        &mut self,
+        member: Member,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let participant = self.participants.get(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
+        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
+        connection.clock.set_hidden(false);
+        connection.clock.act(now);
+        self.settle_status(member.participant, now, effects);
+        self.note_activity(now, effects);
+        Ok(())
+    }
+
+    pub(super) fn hide(&mut self, member: Member, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        let participant = self.participants.get(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
+        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
+        connection.clock.set_hidden(true);
+        self.settle_status(member.participant, now, effects);
+        Ok(())
+    }
+
+    /// Records and announces a change between active, away and reconnecting, and asks the clocks to report what would
+    /// change it back.
+    pub(super) fn settle_status(&mut self, id: ParticipantId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let away_after = self.policy.away_after;
+        let warned = self.warned.is_some();
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        let status = participant.observe(now, away_after);
+        for connection in &participant.connections {
+            connection.clock.set_attention(warned || status == Status::Away);
+        }
+        if participant.status == status {
+            return;
+        }
+        let was_away = participant.status == Status::Away;
+        participant.status = status;
+        self.touch(id);
+        self.record(SessionFact::PresenceChanged { participant: id, status }, now, effects);
+        if was_away && status == Status::Active {
+            self.arm_away_timer(id, now + away_after);
+        }
+    }
+
+    /// Activity moves the idle deadline; whoever was warned is told that the end has moved.
+    fn note_activity(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.last_activity_at = self.last_activity_at.max(now);
+        if self.warned.is_some() {
+            self.review_end(now, effects);
+        }
+    }
+
+    pub(super) fn send_snapshot(
+        &mut self,
+        member: Member,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        self.role_of(member).ok_or(Refusal::ConnectionUnknown)?;
+        let event = Event::Snapshot(self.snapshot(now));
+        effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
+        Ok(())
+    }
+
+    /// Closes every connection for a restart. Participants stay: they will be restored as reconnecting.
+    pub(super) fn drain(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        self.frozen = true;
+        for member in self.members() {
+            self.begin_close(member, CloseReason::Restarting, now, effects);
+        }
+        Ok(())
+    }
+
+    pub(super) fn members(&self) -> Vec<Member> {
+        let each = |(id, participant): (&ParticipantId, &Participant)| {
+            let participant_id = *id;
+            let member =
+                move |connection: &Connection| Member { participant: participant_id, connection: connection.id };
+            participant.connections.iter().map(member).collect::<Vec<_>>()
+        };
+        self.participants.iter().flat_map(each).collect()
+    }
+}
