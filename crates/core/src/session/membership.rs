@@ -44,7 +44,7 @@ impl Session {
         token_expires_at: Option<Timestamp>,
     ) -> Result<(), Refusal> {
         self.require_active()?;
-        if self.frozen {
+        if self.stands_still() {
             return Err(Refusal::SessionEnding);
         }
         if self.kicked.contains(&participant) {
@@ -68,13 +68,16 @@ impl Session {
             if join.name.is_some() {
                 participant.name = join.name.clone();
             }
-            if join.state.is_some() {
-                participant.state = join.state.clone();
+            let new_state = join.state.clone().filter(|state| participant.state.as_ref() != Some(state));
+            if new_state.is_some() {
+                participant.state = new_state.clone();
             }
-            let crashed = participant.crashed.take();
-            if let (Some(crashed), Some(closed_ago)) = (crashed, join.closed_ago)
-                && join.resumed == Some(crashed.connection)
-            {
+            // Another tab may come back first; only the client of the crashed socket can testify for it, and only once.
+            let crashed = participant.crashed.take_if(|crashed| join.resumed == Some(crashed.connection));
+            if let Some(state) = new_state {
+                self.record(SessionFact::StateUpdated { participant: join.participant, state }, now, effects);
+            }
+            if let (Some(crashed), Some(closed_ago)) = (crashed, join.closed_ago) {
                 self.amend_crashed(join.participant, crashed, now - closed_ago, effects);
             }
             return;
@@ -143,7 +146,7 @@ impl Session {
     }
 
     fn open(&mut self, join: Join, now: Timestamp, effects: &mut Vec<Effect>) {
-        let away_after = self.policy.away_after;
+        self.disarm_grace_timer(join.participant);
         let Some(participant) = self.participants.get_mut(&join.participant) else { return };
         participant.gone_at = None;
         participant.connections.push(Connection {
@@ -163,7 +166,6 @@ impl Session {
         };
         self.record(fact, now, effects);
         self.settle_status(join.participant, now, effects);
-        self.arm_away_timer(join.participant, now + away_after);
         if let Some(expires_at) = join.token_expires_at {
             let member = Member { participant: join.participant, connection: join.connection };
             self.arm(expires_at, TimerKey::Token(member));
@@ -179,7 +181,7 @@ impl Session {
             created_at: self.spec.created_at,
             ends_at,
         };
-        let snapshot = self.snapshot(now);
+        let snapshot = self.snapshot_for(Some(member.participant), now);
         let Some(participant) = self.participants.get(&member.participant) else { return };
         let joined = Joined {
             participant: member.participant,
@@ -193,9 +195,13 @@ impl Session {
         effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
     }
 
-    /// Puts back participants that were present when the server stopped. They are shown as reconnecting from now on.
+    /// Puts back participants that were present when the server stopped. They are shown as reconnecting from now on; who
+    /// is back already stays as it is.
     pub fn restore(&mut self, restored: Vec<RestoredParticipant>, now: Timestamp) {
         for one in restored {
+            if self.participants.contains_key(&one.participant) {
+                continue;
+            }
             let participant = Participant {
                 identity: one.identity,
                 verified: one.verified,
@@ -229,13 +235,7 @@ impl Session {
         at: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(participant) = self.participants.get_mut(&member.participant) else { return };
-        let Some(index) = participant.connections.iter().position(|connection| connection.id == member.connection)
-        else {
-            return;
-        };
-        let connection = participant.connections.remove(index);
-        participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
+        let Ok(connection) = self.take_connection(member) else { return };
         let closing = Closing {
             participant: member.participant,
             connected_at: connection.connected_at,
@@ -244,8 +244,22 @@ impl Session {
             clock: connection.clock,
         };
         self.closing.insert(member.connection, closing);
-        self.touch(member.participant);
         effects.push(Effect::Close { connection: member.connection, reason });
+    }
+
+    /// Takes a connection out of presence, with its timer. What its clock saw last goes to those who stay: an activity
+    /// that no command brought must not be forgotten with the socket.
+    fn take_connection(&mut self, member: Member) -> Result<Connection, Refusal> {
+        let participant = self.participants.get_mut(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
+        let index = participant.connections.iter().position(|connection| connection.id == member.connection);
+        let connection = participant.connections.remove(index.ok_or(Refusal::ConnectionUnknown)?);
+        participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
+        self.last_activity_at = self.last_activity_at.max(connection.clock.activity_at());
+        if let Some(expires_at) = connection.token_expires_at {
+            self.disarm(expires_at, TimerKey::Token(member));
+        }
+        self.touch(member.participant);
+        Ok(connection)
     }
 
     pub(super) fn closed(
@@ -260,18 +274,8 @@ impl Session {
             self.record_close(member, &closing, proof, closing.closed_at, effects);
             return Ok(());
         }
-        let participant = self.participants.get_mut(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
-        let index = participant.connections.iter().position(|connection| connection.id == member.connection);
-        let connection = participant.connections.remove(index.ok_or(Refusal::ConnectionUnknown)?);
-        participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
-        let hidden = connection.clock.is_hidden();
-        let was_last = participant.connections.is_empty();
-        if was_last {
-            participant.gone_at = Some(now);
-            participant.gone_reason = reason;
-            participant.grace = if hidden { self.policy.grace_hidden } else { self.policy.grace };
-        }
-        let grace_ends_at = now + participant.grace;
+        let connection = self.take_connection(member)?;
+        let grace = if connection.clock.is_hidden() { self.policy.grace_hidden } else { self.policy.grace };
         let closing = Closing {
             participant: member.participant,
             connected_at: connection.connected_at,
@@ -279,20 +283,33 @@ impl Session {
             reason,
             clock: connection.clock,
         };
-        self.touch(member.participant);
         self.record_close(member, &closing, proof, now, effects);
-        match (was_last, reason) {
-            (true, LeaveReason::Left) => {
-                let by = Actor::Participant(member.participant);
-                self.remove_participant(member.participant, reason, by, now, effects);
-            }
-            (true, _) => {
-                self.settle_status(member.participant, now, effects);
-                self.arm(grace_ends_at, TimerKey::Grace(member.participant));
-            }
-            (false, _) => self.settle_status(member.participant, now, effects),
+        if reason == LeaveReason::Left {
+            let by = Actor::Participant(member.participant);
+            self.leave_if_alone(member.participant, reason, by, now, effects);
+        } else {
+            self.start_grace(member.participant, reason, grace, now);
+            self.settle_status(member.participant, now, effects);
         }
         Ok(())
+    }
+
+    /// Without a connection a participant is kept for a while before the others hear that it left.
+    fn start_grace(&mut self, id: ParticipantId, reason: LeaveReason, grace: Duration, now: Timestamp) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        if participant.connections.is_empty() {
+            participant.gone_at = Some(now);
+            participant.gone_reason = reason;
+            participant.grace = grace;
+            self.arm(now + grace, TimerKey::Grace(id));
+        }
+    }
+
+    fn disarm_grace_timer(&mut self, id: ParticipantId) {
+        let participant = self.participants.get(&id);
+        if let Some(at) = participant.and_then(Participant::grace_ends_at) {
+            self.disarm(at, TimerKey::Grace(id));
+        }
     }
 
     /// A span ends at evidence: where the peer proved to be alive up to the close it is the close, else the last frame.
@@ -330,6 +347,8 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         self.touch(id);
+        self.disarm_grace_timer(id);
+        self.disarm_away_timer(id);
         if self.participants.remove(&id).is_none() {
             return;
         }
@@ -387,28 +406,28 @@ impl Session {
     /// change it back.
     pub(super) fn settle_status(&mut self, id: ParticipantId, now: Timestamp, effects: &mut Vec<Effect>) {
         let away_after = self.policy.away_after;
-        let warned = self.warned.is_some();
+        let warned = self.is_idle_warned();
         let Some(participant) = self.participants.get_mut(&id) else { return };
         let status = participant.observe(now, away_after);
         for connection in &participant.connections {
             connection.clock.set_attention(warned || status == Status::Away);
         }
-        if participant.status == status {
-            return;
+        if participant.status != status {
+            participant.status = status;
+            self.touch(id);
+            self.record(SessionFact::PresenceChanged { participant: id, status }, now, effects);
         }
-        let was_away = participant.status == Status::Away;
-        participant.status = status;
-        self.touch(id);
-        self.record(SessionFact::PresenceChanged { participant: id, status }, now, effects);
-        if was_away && status == Status::Active {
-            self.arm_away_timer(id, now + away_after);
+        if status == Status::Active {
+            self.arm_away_timer(id);
+        } else {
+            self.disarm_away_timer(id);
         }
     }
 
     /// Activity moves the idle deadline; whoever was warned is told that the end has moved.
     fn note_activity(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.last_activity_at = self.last_activity_at.max(now);
-        if self.warned.is_some() {
+        if self.is_idle_warned() {
             self.review_end(now, effects);
         }
     }
@@ -427,10 +446,17 @@ impl Session {
 
     /// Closes every connection for a restart. Participants stay: they will be restored as reconnecting.
     pub(super) fn drain(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
-        self.frozen = true;
-        for member in self.members() {
-            self.begin_close(member, CloseReason::Restarting, now, effects);
+        let mut members = self.members();
+        for member in &members {
+            self.begin_close(*member, CloseReason::Restarting, now, effects);
         }
+        members.dedup_by_key(|member| member.participant);
+        for member in members {
+            self.start_grace(member.participant, LeaveReason::ServerDrain, self.policy.grace_hidden, now);
+            self.settle_status(member.participant, now, effects);
+        }
+        self.drained = true;
+        self.pending.clear();
         Ok(())
     }
 
