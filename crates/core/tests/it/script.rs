@@ -238,7 +238,7 @@ impl World {
 
     fn print(&mut self, line: &str) {
         if !self.quiet {
-            writeln!(self.out, "{:>7} {line}", seconds(self.now)).expect("text");
+            writeln!(self.out, "{:<7} {line}", seconds(self.now)).expect("text");
         }
     }
 
@@ -373,15 +373,20 @@ fn spec(words: &Words, now: Timestamp) -> SessionSpec {
     }
 }
 
+/// A session of an hour's idle timeout, created at 0 s, without other limits.
+pub fn plain_spec() -> SessionSpec {
+    spec(&Words(Vec::new()), Timestamp::ZERO)
+}
+
 /// `a2` is the second connection of participant `a`.
-fn member(name: &str) -> Member {
+pub fn member(name: &str) -> Member {
     let letter = name.as_bytes()[0];
     let number: i64 = if name.len() == 1 { 1 } else { name[1..].parse().expect("a number") };
     let connection = ConnectionId { epoch: Epoch(1), counter: i64::from(letter) * 100 + number };
     Member { participant: ParticipantId(Uuid::from_u128(u128::from(letter))), connection }
 }
 
-fn connection_name(connection: ConnectionId) -> String {
+pub fn connection_name(connection: ConnectionId) -> String {
     let letter = char::from(u8::try_from(connection.counter / 100).expect("a letter"));
     match connection.counter % 100 {
         1 => letter.to_string(),
