@@ -1,22 +1,17 @@
-//! Who is in: joins, closes, restored participants, the app's state, activity.
+//! Who is in: joins, closes, the grace between them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::timers::TimerKey;
 use super::{
     CloseProof, CloseReason, Closing, Connection, Effect, Event, Join, Joined, Member, Participant, Recipients,
-    RestoredParticipant, Session, SessionView,
+    Session, SessionView,
 };
 use crate::ids::ParticipantId;
 use crate::record::SessionFact;
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
 use crate::words::{Actor, LeaveReason, Status};
-
-/// A crashed connection is believed to have lived on to its epoch's last mark only if it was heard this shortly before:
-/// a client that is not silent pings every 30 s, and 35 s is when the server itself starts to doubt.
-const BELIEF_MAX: Duration = Duration::from_secs(35);
 
 impl Session {
     pub(super) fn join(&mut self, join: Join, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
@@ -114,25 +109,6 @@ impl Session {
         }
     }
 
-    /// The client testifies that its old socket was open until `open_until`. That can only raise its bill, so it is
-    /// believed, up to the last instant at which the crashed node itself was alive.
-    fn amend_crashed(
-        &mut self,
-        participant: ParticipantId,
-        crashed: super::CrashedConnection,
-        open_until: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let end = open_until.min(crashed.mark_at);
-        let doubtful = crashed.mark_at.since(crashed.disconnected_at) > BELIEF_MAX;
-        if doubtful || end <= crashed.disconnected_at {
-            return;
-        }
-        let uncertainty_us = crashed.mark_at.since(end).as_micros() as i64;
-        let fact = SessionFact::ConnectionCloseAmended { participant, connection: crashed.connection, uncertainty_us };
-        self.record(fact, end, effects);
-    }
-
     /// Closes the old socket of a resuming client, and the oldest one of a participant that holds too many.
     fn replace_surplus(&mut self, join: &Join, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(participant) = self.participants.get(&join.participant) else { return };
@@ -193,37 +169,6 @@ impl Session {
         };
         let event = Event::Joined(Box::new(joined));
         effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
-    }
-
-    /// Puts back participants that were present when the server stopped. They are shown as reconnecting from now on; who
-    /// is back already stays as it is.
-    pub fn restore(&mut self, restored: Vec<RestoredParticipant>, now: Timestamp) {
-        for one in restored {
-            if self.participants.contains_key(&one.participant) {
-                continue;
-            }
-            let participant = Participant {
-                identity: one.identity,
-                verified: one.verified,
-                name: one.name,
-                role: one.role,
-                state: one.state,
-                status: Status::Reconnecting,
-                joined_at: one.joined_at,
-                last_seen_at: one.last_seen_at,
-                connections: Vec::new(),
-                // The grace counts from the restart: while the server was down nobody could come back.
-                gone_at: Some(now),
-                gone_reason: one.reason,
-                // Browsers throttle hidden pages, and which pages were hidden is not known any more.
-                grace: self.policy.grace_hidden,
-                away_timer_at: None,
-                crashed: one.crashed,
-            };
-            self.arm(now + participant.grace, TimerKey::Grace(one.participant));
-            self.participants.insert(one.participant, participant);
-        }
-        self.started |= !self.participants.is_empty();
     }
 
     /// Tells a socket to go and takes it out of presence at once. Its span is recorded when the peer has answered or
@@ -295,7 +240,7 @@ impl Session {
     }
 
     /// Without a connection a participant is kept for a while before the others hear that it left.
-    fn start_grace(&mut self, id: ParticipantId, reason: LeaveReason, grace: Duration, now: Timestamp) {
+    pub(super) fn start_grace(&mut self, id: ParticipantId, reason: LeaveReason, grace: Duration, now: Timestamp) {
         let Some(participant) = self.participants.get_mut(&id) else { return };
         if participant.connections.is_empty() {
             participant.gone_at = Some(now);
@@ -358,80 +303,6 @@ impl Session {
         self.record(SessionFact::ParticipantLeft { participant: id, reason, by }, at, effects);
     }
 
-    pub(super) fn update(
-        &mut self,
-        member: Member,
-        state: Arc<str>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        let participant = self.participants.get_mut(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
-        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
-        connection.clock.set_hidden(false);
-        connection.clock.act(now);
-        if participant.state.as_ref() != Some(&state) {
-            participant.state = Some(state.clone());
-            self.touch(member.participant);
-            self.record(SessionFact::StateUpdated { participant: member.participant, state }, now, effects);
-        }
-        self.settle_status(member.participant, now, effects);
-        self.note_activity(now, effects);
-        Ok(())
-    }
-
-    pub(super) fn activity(
-        &mut self,
-        member: Member,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        let participant = self.participants.get(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
-        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
-        connection.clock.set_hidden(false);
-        connection.clock.act(now);
-        self.settle_status(member.participant, now, effects);
-        self.note_activity(now, effects);
-        Ok(())
-    }
-
-    pub(super) fn hide(&mut self, member: Member, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
-        let participant = self.participants.get(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
-        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
-        connection.clock.set_hidden(true);
-        self.settle_status(member.participant, now, effects);
-        Ok(())
-    }
-
-    /// Records and announces a change between active, away and reconnecting, and asks the clocks to report what would
-    /// change it back.
-    pub(super) fn settle_status(&mut self, id: ParticipantId, now: Timestamp, effects: &mut Vec<Effect>) {
-        let away_after = self.policy.away_after;
-        let warned = self.is_idle_warned();
-        let Some(participant) = self.participants.get_mut(&id) else { return };
-        let status = participant.observe(now, away_after);
-        for connection in &participant.connections {
-            connection.clock.set_attention(warned || status == Status::Away);
-        }
-        if participant.status != status {
-            participant.status = status;
-            self.touch(id);
-            self.record(SessionFact::PresenceChanged { participant: id, status }, now, effects);
-        }
-        if status == Status::Active {
-            self.arm_away_timer(id);
-        } else {
-            self.disarm_away_timer(id);
-        }
-    }
-
-    /// Activity moves the idle deadline; whoever was warned is told that the end has moved.
-    fn note_activity(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.last_activity_at = self.last_activity_at.max(now);
-        if self.is_idle_warned() {
-            self.review_end(now, effects);
-        }
-    }
-
     pub(super) fn send_snapshot(
         &mut self,
         member: Member,
@@ -441,22 +312,6 @@ impl Session {
         self.role_of(member).ok_or(Refusal::ConnectionUnknown)?;
         let event = Event::Snapshot(self.snapshot(now));
         effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
-        Ok(())
-    }
-
-    /// Closes every connection for a restart. Participants stay: they will be restored as reconnecting.
-    pub(super) fn drain(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
-        let mut members = self.members();
-        for member in &members {
-            self.begin_close(*member, CloseReason::Restarting, now, effects);
-        }
-        members.dedup_by_key(|member| member.participant);
-        for member in members {
-            self.start_grace(member.participant, LeaveReason::ServerDrain, self.policy.grace_hidden, now);
-            self.settle_status(member.participant, now, effects);
-        }
-        self.drained = true;
-        self.pending.clear();
         Ok(())
     }
 

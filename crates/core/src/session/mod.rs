@@ -1,11 +1,14 @@
 //! The state machine of one session. All change goes through [`Session::apply`].
 //!
-//! Reading order: this file (state, commands, effects), [`membership`] (join and leave), [`timers`] (everything that
-//! happens because time passed), [`ending`] (end, kick, revoke, recover), [`broadcast`] (diffs and snapshots).
+//! Reading order: this file (state, commands, effects), [`membership`] (join and leave), [`status`] (active or away, the
+//! app's state), [`timers`] (everything that happens because time passed), [`ending`] (end, kick, revoke, recover),
+//! [`restart`] (drain, restore), [`broadcast`] (diffs and snapshots).
 
 mod broadcast;
 mod ending;
 mod membership;
+mod restart;
+mod status;
 mod timers;
 mod types;
 

@@ -123,12 +123,12 @@ fn activity_of_a_page_now_hidden_does_not_delay_away() {
 #[test]
 fn activity_of_a_socket_now_gone_does_not_delay_away() {
     check(
-        "quiet; join a; join a2; +299s; ping a active; +1s; ping a2 active; +50s; loud; close a2; +249s",
+        "quiet; join a; join a2; +200s; ping a active; +50s; ping a2 active; +100s; loud; close a2; +150s",
         expect![[r#"
             350s    record connection_closed a2 [0s, 350s) closed
             350s    all <- presence 3: ~a(active x1)
-            599s    record presence_changed a away
-            599s    all <- presence 4: ~a(away x1)
+            500s    record presence_changed a away
+            500s    all <- presence 4: ~a(away x1)
         "#]],
     );
 }

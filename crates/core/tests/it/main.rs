@@ -1,6 +1,8 @@
 //! Tests of the state machine through its public door: scripts with printed effects, and random histories against a
 //! naive model.
 
+mod describe;
+mod driver;
 mod ending;
 mod fanout;
 mod joining;
@@ -11,3 +13,4 @@ mod properties;
 mod purity;
 mod restart;
 mod script;
+mod steps;
