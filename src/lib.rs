@@ -1,1 +1,3 @@
-//! placeholder
+//! The Rollcall server.
+
+pub mod store;
