@@ -1,2 +1,3 @@
-//! placeholder
-pub mod embedded_pg;
+//! The Rollcall server.
+
+pub mod store;
