@@ -13,7 +13,7 @@ use super::{Config, ConfigError, Fault, Mode};
 use crate::telemetry::MASK;
 
 /// The root key of `dev`. Everybody knows it, so `serve` refuses it.
-pub const DEV_ROOT_KEY: &str = "rollcall-dev-root-key-which-everybody-knows";
+pub const DEV_ROOT_KEY: &str = "de50de50de50de50de50de50de50de50de50de50de50de50de50de50de50de50";
 
 /// Every variable with this prefix is a setting or a fault.
 const PREFIX: &str = "ROLLCALL_";

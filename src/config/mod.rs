@@ -53,6 +53,8 @@ settings! {
         /// The address people reach this server at, for invite links and as an allowed origin. Empty: `http://` and the address
         /// it listens on.
         public_url: Option<PublicUrl> = None;
+        /// The page behind invite links; the token follows behind a `#`. Empty: `/join` of `public_url`.
+        join_url: Option<PublicUrl> = None;
         /// Holds the journal and the embedded Postgres. Made when missing. Keep it on a local disk, one folder per node.
         data_dir: PathBuf = PathBuf::from("./data");
         /// The name of this node in the ledger, 1 to 64 characters out of a-z, A-Z, 0-9, `.`, `_` and `-`. Nodes that share a
@@ -131,5 +133,13 @@ impl Config {
             ip => ip,
         };
         PublicUrl::of_address(SocketAddr::new(reachable, bound.port()))
+    }
+
+    /// The page behind invite links.
+    pub fn join_url(&self, bound: SocketAddr) -> String {
+        match &self.join_url {
+            Some(url) => url.as_str().to_owned(),
+            None => format!("{}/join", self.public_url(bound).as_str()),
+        }
     }
 }

@@ -11,8 +11,8 @@ settings! {
     /// Keys of the server itself.
     pub struct Auth in "auth" {
         /// The secret that every other secret of this installation is derived from: resume tokens and the signing secrets
-        /// of tenants. At least 32 characters; `serve` refuses to start without it. All nodes of an installation share it.
-        /// A change makes every resume token and minted join token invalid. Make one with `openssl rand -base64 32`.
+        /// of tenants. 64 hexadecimal characters, as `openssl rand -hex 32` prints; `serve` refuses to start without it. All
+        /// nodes of an installation share it. A change makes every resume token and minted join token invalid.
         root_key: SecretString = SecretString::from("");
     }
 }

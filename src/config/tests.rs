@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::{Bytes, Config, ConfigError, DEV_ROOT_KEY, Fault, File, Flag, Inputs, Loaded, Mode, load, reference};
 
-const SECRET: &str = "correct-horse-battery-staple-0123456789";
+const SECRET: &str = "5ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e70000";
 
 #[test]
 fn without_sources_everything_is_default() {
@@ -49,7 +49,7 @@ fn short_names_of_variables_work_and_long_names_win() {
 
 #[test]
 fn a_numeric_secret_keeps_its_zeros() {
-    let key = "00000000000000000000000000000000000123";
+    let key = "0000000000000000000000000000000000000000000000000000000000000123";
     let loaded = load(&inputs(None, &[("ROLLCALL_ROOT_KEY", key)]), None).expect("good");
     assert_eq!(loaded.config.auth.root_key.expose_secret(), key);
 }

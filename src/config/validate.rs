@@ -8,8 +8,8 @@ use secrecy::ExposeSecret;
 use super::{Config, DEV_ROOT_KEY, Fault, Mode};
 use crate::telemetry::{MASK, check_filter};
 
-/// Below this a root key could be guessed.
-const ROOT_KEY_CHARACTERS_MIN: usize = 32;
+/// 32 random bytes in hexadecimal. Anything else would be a password that somebody thought of, and could be guessed.
+const ROOT_KEY_CHARACTERS: usize = 64;
 
 const NODE_NAME_CHARACTERS_MAX: usize = 64;
 
@@ -150,24 +150,21 @@ fn check_ledger(config: &Config, check: &mut Check<'_>) {
 }
 
 fn check_root_key(config: &Config, mode: Option<Mode>, check: &mut Check<'_>) {
-    let key = config.auth.root_key.expose_secret();
-    let length = key.chars().count();
+    let key = config.auth.root_key.expose_secret().trim();
     match mode {
         Some(Mode::Serve) if key.is_empty() => check.fail(
             "auth.root_key",
             "\"\"",
-            "a secret of at least 32 characters: `export ROLLCALL_ROOT_KEY=\"$(openssl rand -base64 32)\"`, kept and the same \
-             on all nodes",
+            "64 hexadecimal characters: `export ROLLCALL_ROOT_KEY=\"$(openssl rand -hex 32)\"`, kept, and the same on all nodes",
         ),
-        Some(Mode::Serve) if key == DEV_ROOT_KEY => {
+        Some(Mode::Serve) if key.eq_ignore_ascii_case(DEV_ROOT_KEY) => {
             check.fail("auth.root_key", MASK, "a key of your own: this one is the placeholder of dev, which everybody knows");
         }
-        _ => check.that(
-            key.is_empty() || length >= ROOT_KEY_CHARACTERS_MIN,
-            "auth.root_key",
-            MASK,
-            format!("at least {ROOT_KEY_CHARACTERS_MIN} characters; this one has {length}"),
-        ),
+        _ => {
+            let random = key.len() == ROOT_KEY_CHARACTERS && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let allowed = format!("64 hexadecimal characters, as `openssl rand -hex 32` prints; this has {}", key.chars().count());
+            check.that(key.is_empty() || random, "auth.root_key", MASK, allowed);
+        }
     }
 }
 
