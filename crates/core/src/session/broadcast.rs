@@ -1,6 +1,8 @@
 //! Presence for the others: changes are collected for a window that grows with the room, so that a room of N joining
 //! costs O(N) frames a tick and not O(N²) messages.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use super::timers::TimerKey;
 use super::{Effect, Event, Participant, Recipients, Session, State};
 use crate::ids::ParticipantId;
@@ -13,6 +15,9 @@ use crate::words::LeaveReason;
 pub(super) struct Pending {
     /// Whether the others knew it before. A join and a leave inside one window cancel out.
     known: bool,
+    /// Whether a snapshot showed it meanwhile to somebody who must be told if it leaves. Atomic because reading a snapshot
+    /// needs no exclusive access.
+    shown: AtomicBool,
     pub(super) left: Option<LeaveReason>,
 }
 
@@ -20,12 +25,12 @@ impl Session {
     /// Notes that the view of this participant changes; call it before the change.
     pub(super) fn touch(&mut self, id: ParticipantId) {
         let known = self.participants.contains_key(&id);
-        self.pending.entry(id).or_insert(Pending { known, left: None });
+        self.pending.entry(id).or_insert_with(|| Pending { known, shown: AtomicBool::new(false), left: None });
     }
 
     /// Sends the collected changes when their window is over, or arms its timer.
     pub(super) fn flush_presence_if_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.pending.is_empty() || self.state != State::Active {
+        if self.pending.is_empty() || self.state != State::Active || self.drained {
             return;
         }
         match self.diff_due_at {
@@ -51,14 +56,18 @@ impl Session {
     }
 
     fn flush_presence(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.diff_due_at = None;
+        if let Some(due_at) = self.diff_due_at.take() {
+            self.disarm(due_at, TimerKey::Presence);
+        }
         let mut diff = PresenceDiff { seq: self.seq + 1, joins: Vec::new(), updates: Vec::new(), leaves: Vec::new() };
         for (id, pending) in std::mem::take(&mut self.pending) {
             match (self.participants.get(&id), pending.known) {
                 (Some(participant), true) => diff.updates.push(participant.view(id, now)),
                 (Some(participant), false) => diff.joins.push(participant.view(id, now)),
-                (None, true) => diff.leaves.push((id, pending.left.unwrap_or(LeaveReason::Closed))),
-                (None, false) => {}
+                (None, known) if known || pending.shown.load(Relaxed) => {
+                    diff.leaves.push((id, pending.left.unwrap_or(LeaveReason::Closed)));
+                }
+                (None, _) => {}
             }
         }
         if diff.joins.is_empty() && diff.updates.is_empty() && diff.leaves.is_empty() {
@@ -70,6 +79,14 @@ impl Session {
 
     /// Everybody present at `now`, those in their grace period included.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        self.snapshot_for(None, now)
+    }
+
+    /// The snapshot for the sockets of one participant, who need not be told if that participant itself leaves.
+    pub(super) fn snapshot_for(&self, reader: Option<ParticipantId>, now: Timestamp) -> Snapshot {
+        for (_, pending) in self.pending.iter().filter(|(id, _)| Some(**id) != reader) {
+            pending.shown.store(true, Relaxed);
+        }
         let participants = self.participants.iter().map(|(id, participant)| participant.view(*id, now)).collect();
         Snapshot { seq: self.seq, participants }
     }

@@ -44,6 +44,7 @@ impl Session {
             self.remove_participant(id, LeaveReason::SessionEnded, Actor::Server, at, effects);
         }
         self.pending.clear();
+        self.diff_due_at = None;
         self.timers.clear();
         self.session_timer_at = None;
         self.warned = None;
@@ -78,7 +79,7 @@ impl Session {
         for id in ids {
             let closed = self.close_where(id, CloseReason::InviteRevoked, now, effects, |by| by == Some(invite));
             if closed > 0 {
-                self.leave_if_alone(id, LeaveReason::InviteRevoked, Actor::Server, now, now, effects);
+                self.leave_if_alone(id, LeaveReason::InviteRevoked, Actor::Server, now, effects);
             }
         }
         Ok(())
@@ -109,29 +110,30 @@ impl Session {
         reason: LeaveReason,
         by: Actor,
         at: Timestamp,
-        now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         let alone = self.participants.get(&id).is_some_and(|participant| participant.connections.is_empty());
         if alone {
             self.remove_participant(id, reason, by, at, effects);
         } else {
-            self.settle_status(id, now, effects);
+            self.settle_status(id, at, effects);
         }
     }
 
     pub(super) fn freeze(&mut self) -> Result<(), Refusal> {
         self.require_active()?;
-        if self.frozen {
+        if self.stands_still() {
             return Err(Refusal::SessionEnding);
         }
         self.frozen = true;
         Ok(())
     }
 
-    pub(super) fn thaw(&mut self, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn thaw(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
         self.frozen = false;
-        self.arm_session_timer(now);
+        self.run_timers(now, effects);
+        // Activity and changed deadlines were only noted while the end was being written.
+        self.review_end(now, effects);
         Ok(())
     }
 
@@ -145,7 +147,9 @@ impl Session {
         self.require_active()?;
         self.spec.hold_until = hold_until;
         self.spec.expires_at = expires_at;
+        self.end_not_before(now);
         self.warned = None;
+        self.set_attention_of_all();
         let (ends_at, _) = self.ends_at();
         effects.push(Effect::Deliver { to: Recipients::All, event: Event::Extended { ends_at } });
         self.review_end(now, effects);
@@ -168,8 +172,18 @@ impl Session {
         self.require_active()?;
         let kicked = std::mem::take(&mut self.spec.kicked);
         self.spec = SessionSpec { kicked, ..spec };
+        self.end_not_before(now);
         self.review_end(now, effects);
         Ok(())
+    }
+
+    /// A change of the deadlines ends the session at the earliest now: it must not take back time already served.
+    fn end_not_before(&mut self, now: Timestamp) {
+        let (ends_at, _) = self.ends_at();
+        if ends_at < now {
+            self.spec.hold_until = self.spec.hold_until.max(now);
+            self.spec.expires_at = self.spec.expires_at.map(|expires_at| expires_at.max(now));
+        }
     }
 
     /// The same session again, with the same ids. Its people come back by themselves.
@@ -182,6 +196,7 @@ impl Session {
         self.last_activity_at = now;
         self.spec.hold_until = now;
         self.spec.expires_at = expires_at;
+        self.end_not_before(now);
         self.arm_session_timer(now);
         Ok(())
     }

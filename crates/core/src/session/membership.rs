@@ -1,22 +1,17 @@
-//! Who is in: joins, closes, restored participants, the app's state, activity.
+//! Who is in: joins, closes, the grace between them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::timers::TimerKey;
 use super::{
     CloseProof, CloseReason, Closing, Connection, Effect, Event, Join, Joined, Member, Participant, Recipients,
-    RestoredParticipant, Session, SessionView,
+    Session, SessionView,
 };
 use crate::ids::ParticipantId;
 use crate::record::SessionFact;
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
 use crate::words::{Actor, LeaveReason, Status};
-
-/// A crashed connection is believed to have lived on to its epoch's last mark only if it was heard this shortly before:
-/// a client that is not silent pings every 30 s, and 35 s is when the server itself starts to doubt.
-const BELIEF_MAX: Duration = Duration::from_secs(35);
 
 impl Session {
     pub(super) fn join(&mut self, join: Join, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
@@ -44,7 +39,7 @@ impl Session {
         token_expires_at: Option<Timestamp>,
     ) -> Result<(), Refusal> {
         self.require_active()?;
-        if self.frozen {
+        if self.stands_still() {
             return Err(Refusal::SessionEnding);
         }
         if self.kicked.contains(&participant) {
@@ -68,13 +63,16 @@ impl Session {
             if join.name.is_some() {
                 participant.name = join.name.clone();
             }
-            if join.state.is_some() {
-                participant.state = join.state.clone();
+            let new_state = join.state.clone().filter(|state| participant.state.as_ref() != Some(state));
+            if new_state.is_some() {
+                participant.state = new_state.clone();
             }
-            let crashed = participant.crashed.take();
-            if let (Some(crashed), Some(closed_ago)) = (crashed, join.closed_ago)
-                && join.resumed == Some(crashed.connection)
-            {
+            // Another tab may come back first; only the client of the crashed socket can testify for it, and only once.
+            let crashed = participant.crashed.take_if(|crashed| join.resumed == Some(crashed.connection));
+            if let Some(state) = new_state {
+                self.record(SessionFact::StateUpdated { participant: join.participant, state }, now, effects);
+            }
+            if let (Some(crashed), Some(closed_ago)) = (crashed, join.closed_ago) {
                 self.amend_crashed(join.participant, crashed, now - closed_ago, effects);
             }
             return;
@@ -111,25 +109,6 @@ impl Session {
         }
     }
 
-    /// The client testifies that its old socket was open until `open_until`. That can only raise its bill, so it is
-    /// believed, up to the last instant at which the crashed node itself was alive.
-    fn amend_crashed(
-        &mut self,
-        participant: ParticipantId,
-        crashed: super::CrashedConnection,
-        open_until: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let end = open_until.min(crashed.mark_at);
-        let doubtful = crashed.mark_at.since(crashed.disconnected_at) > BELIEF_MAX;
-        if doubtful || end <= crashed.disconnected_at {
-            return;
-        }
-        let uncertainty_us = crashed.mark_at.since(end).as_micros() as i64;
-        let fact = SessionFact::ConnectionCloseAmended { participant, connection: crashed.connection, uncertainty_us };
-        self.record(fact, end, effects);
-    }
-
     /// Closes the old socket of a resuming client, and the oldest one of a participant that holds too many.
     fn replace_surplus(&mut self, join: &Join, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(participant) = self.participants.get(&join.participant) else { return };
@@ -143,7 +122,7 @@ impl Session {
     }
 
     fn open(&mut self, join: Join, now: Timestamp, effects: &mut Vec<Effect>) {
-        let away_after = self.policy.away_after;
+        self.disarm_grace_timer(join.participant);
         let Some(participant) = self.participants.get_mut(&join.participant) else { return };
         participant.gone_at = None;
         participant.connections.push(Connection {
@@ -163,7 +142,6 @@ impl Session {
         };
         self.record(fact, now, effects);
         self.settle_status(join.participant, now, effects);
-        self.arm_away_timer(join.participant, now + away_after);
         if let Some(expires_at) = join.token_expires_at {
             let member = Member { participant: join.participant, connection: join.connection };
             self.arm(expires_at, TimerKey::Token(member));
@@ -179,7 +157,7 @@ impl Session {
             created_at: self.spec.created_at,
             ends_at,
         };
-        let snapshot = self.snapshot(now);
+        let snapshot = self.snapshot_for(Some(member.participant), now);
         let Some(participant) = self.participants.get(&member.participant) else { return };
         let joined = Joined {
             participant: member.participant,
@@ -193,33 +171,6 @@ impl Session {
         effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
     }
 
-    /// Puts back participants that were present when the server stopped. They are shown as reconnecting from now on.
-    pub fn restore(&mut self, restored: Vec<RestoredParticipant>, now: Timestamp) {
-        for one in restored {
-            let participant = Participant {
-                identity: one.identity,
-                verified: one.verified,
-                name: one.name,
-                role: one.role,
-                state: one.state,
-                status: Status::Reconnecting,
-                joined_at: one.joined_at,
-                last_seen_at: one.last_seen_at,
-                connections: Vec::new(),
-                // The grace counts from the restart: while the server was down nobody could come back.
-                gone_at: Some(now),
-                gone_reason: one.reason,
-                // Browsers throttle hidden pages, and which pages were hidden is not known any more.
-                grace: self.policy.grace_hidden,
-                away_timer_at: None,
-                crashed: one.crashed,
-            };
-            self.arm(now + participant.grace, TimerKey::Grace(one.participant));
-            self.participants.insert(one.participant, participant);
-        }
-        self.started |= !self.participants.is_empty();
-    }
-
     /// Tells a socket to go and takes it out of presence at once. Its span is recorded when the peer has answered or
     /// has failed to.
     pub(super) fn begin_close(
@@ -229,13 +180,7 @@ impl Session {
         at: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(participant) = self.participants.get_mut(&member.participant) else { return };
-        let Some(index) = participant.connections.iter().position(|connection| connection.id == member.connection)
-        else {
-            return;
-        };
-        let connection = participant.connections.remove(index);
-        participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
+        let Ok(connection) = self.take_connection(member) else { return };
         let closing = Closing {
             participant: member.participant,
             connected_at: connection.connected_at,
@@ -244,8 +189,22 @@ impl Session {
             clock: connection.clock,
         };
         self.closing.insert(member.connection, closing);
-        self.touch(member.participant);
         effects.push(Effect::Close { connection: member.connection, reason });
+    }
+
+    /// Takes a connection out of presence, with its timer. What its clock saw last goes to those who stay: an activity
+    /// that no command brought must not be forgotten with the socket.
+    fn take_connection(&mut self, member: Member) -> Result<Connection, Refusal> {
+        let participant = self.participants.get_mut(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
+        let index = participant.connections.iter().position(|connection| connection.id == member.connection);
+        let connection = participant.connections.remove(index.ok_or(Refusal::ConnectionUnknown)?);
+        participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
+        self.last_activity_at = self.last_activity_at.max(connection.clock.activity_at());
+        if let Some(expires_at) = connection.token_expires_at {
+            self.disarm(expires_at, TimerKey::Token(member));
+        }
+        self.touch(member.participant);
+        Ok(connection)
     }
 
     pub(super) fn closed(
@@ -260,18 +219,8 @@ impl Session {
             self.record_close(member, &closing, proof, closing.closed_at, effects);
             return Ok(());
         }
-        let participant = self.participants.get_mut(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
-        let index = participant.connections.iter().position(|connection| connection.id == member.connection);
-        let connection = participant.connections.remove(index.ok_or(Refusal::ConnectionUnknown)?);
-        participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
-        let hidden = connection.clock.is_hidden();
-        let was_last = participant.connections.is_empty();
-        if was_last {
-            participant.gone_at = Some(now);
-            participant.gone_reason = reason;
-            participant.grace = if hidden { self.policy.grace_hidden } else { self.policy.grace };
-        }
-        let grace_ends_at = now + participant.grace;
+        let connection = self.take_connection(member)?;
+        let grace = if connection.clock.is_hidden() { self.policy.grace_hidden } else { self.policy.grace };
         let closing = Closing {
             participant: member.participant,
             connected_at: connection.connected_at,
@@ -279,20 +228,33 @@ impl Session {
             reason,
             clock: connection.clock,
         };
-        self.touch(member.participant);
         self.record_close(member, &closing, proof, now, effects);
-        match (was_last, reason) {
-            (true, LeaveReason::Left) => {
-                let by = Actor::Participant(member.participant);
-                self.remove_participant(member.participant, reason, by, now, effects);
-            }
-            (true, _) => {
-                self.settle_status(member.participant, now, effects);
-                self.arm(grace_ends_at, TimerKey::Grace(member.participant));
-            }
-            (false, _) => self.settle_status(member.participant, now, effects),
+        if reason == LeaveReason::Left {
+            let by = Actor::Participant(member.participant);
+            self.leave_if_alone(member.participant, reason, by, now, effects);
+        } else {
+            self.start_grace(member.participant, reason, grace, now);
+            self.settle_status(member.participant, now, effects);
         }
         Ok(())
+    }
+
+    /// Without a connection a participant is kept for a while before the others hear that it left.
+    pub(super) fn start_grace(&mut self, id: ParticipantId, reason: LeaveReason, grace: Duration, now: Timestamp) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        if participant.connections.is_empty() {
+            participant.gone_at = Some(now);
+            participant.gone_reason = reason;
+            participant.grace = grace;
+            self.arm(now + grace, TimerKey::Grace(id));
+        }
+    }
+
+    fn disarm_grace_timer(&mut self, id: ParticipantId) {
+        let participant = self.participants.get(&id);
+        if let Some(at) = participant.and_then(Participant::grace_ends_at) {
+            self.disarm(at, TimerKey::Grace(id));
+        }
     }
 
     /// A span ends at evidence: where the peer proved to be alive up to the close it is the close, else the last frame.
@@ -330,6 +292,8 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         self.touch(id);
+        self.disarm_grace_timer(id);
+        self.disarm_away_timer(id);
         if self.participants.remove(&id).is_none() {
             return;
         }
@@ -337,80 +301,6 @@ impl Session {
             pending.left = Some(reason);
         }
         self.record(SessionFact::ParticipantLeft { participant: id, reason, by }, at, effects);
-    }
-
-    pub(super) fn update(
-        &mut self,
-        member: Member,
-        state: Arc<str>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        let participant = self.participants.get_mut(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
-        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
-        connection.clock.set_hidden(false);
-        connection.clock.act(now);
-        if participant.state.as_ref() != Some(&state) {
-            participant.state = Some(state.clone());
-            self.touch(member.participant);
-            self.record(SessionFact::StateUpdated { participant: member.participant, state }, now, effects);
-        }
-        self.settle_status(member.participant, now, effects);
-        self.note_activity(now, effects);
-        Ok(())
-    }
-
-    pub(super) fn activity(
-        &mut self,
-        member: Member,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        let participant = self.participants.get(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
-        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
-        connection.clock.set_hidden(false);
-        connection.clock.act(now);
-        self.settle_status(member.participant, now, effects);
-        self.note_activity(now, effects);
-        Ok(())
-    }
-
-    pub(super) fn hide(&mut self, member: Member, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
-        let participant = self.participants.get(&member.participant).ok_or(Refusal::ParticipantUnknown)?;
-        let connection = participant.connection(member.connection).ok_or(Refusal::ConnectionUnknown)?;
-        connection.clock.set_hidden(true);
-        self.settle_status(member.participant, now, effects);
-        Ok(())
-    }
-
-    /// Records and announces a change between active, away and reconnecting, and asks the clocks to report what would
-    /// change it back.
-    pub(super) fn settle_status(&mut self, id: ParticipantId, now: Timestamp, effects: &mut Vec<Effect>) {
-        let away_after = self.policy.away_after;
-        let warned = self.warned.is_some();
-        let Some(participant) = self.participants.get_mut(&id) else { return };
-        let status = participant.observe(now, away_after);
-        for connection in &participant.connections {
-            connection.clock.set_attention(warned || status == Status::Away);
-        }
-        if participant.status == status {
-            return;
-        }
-        let was_away = participant.status == Status::Away;
-        participant.status = status;
-        self.touch(id);
-        self.record(SessionFact::PresenceChanged { participant: id, status }, now, effects);
-        if was_away && status == Status::Active {
-            self.arm_away_timer(id, now + away_after);
-        }
-    }
-
-    /// Activity moves the idle deadline; whoever was warned is told that the end has moved.
-    fn note_activity(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.last_activity_at = self.last_activity_at.max(now);
-        if self.warned.is_some() {
-            self.review_end(now, effects);
-        }
     }
 
     pub(super) fn send_snapshot(
@@ -422,15 +312,6 @@ impl Session {
         self.role_of(member).ok_or(Refusal::ConnectionUnknown)?;
         let event = Event::Snapshot(self.snapshot(now));
         effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
-        Ok(())
-    }
-
-    /// Closes every connection for a restart. Participants stay: they will be restored as reconnecting.
-    pub(super) fn drain(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
-        self.frozen = true;
-        for member in self.members() {
-            self.begin_close(member, CloseReason::Restarting, now, effects);
-        }
         Ok(())
     }
 

@@ -1,16 +1,18 @@
 //! The state machine of one session. All change goes through [`Session::apply`].
 //!
-//! Reading order: this file (state, commands, effects), [`membership`] (join and leave), [`timers`] (everything that
-//! happens because time passed), [`ending`] (end, kick, revoke, recover), [`broadcast`] (diffs and snapshots).
+//! Reading order: this file (state, commands, effects), [`membership`] (join and leave), [`status`] (active or away, the
+//! app's state), [`timers`] (everything that happens because time passed), [`ending`] (end, kick, revoke, recover),
+//! [`restart`] (drain, restore), [`broadcast`] (diffs and snapshots).
 
 mod broadcast;
 mod ending;
 mod membership;
+mod restart;
+mod status;
 mod timers;
 mod types;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,8 @@ pub struct Session {
     state: State,
     /// While an end is being written to Postgres: joins wait and no deadline fires.
     frozen: bool,
+    /// The server stops: nobody comes in, nothing fires and nobody is left to be told, for good.
+    drained: bool,
     /// Whether anybody ever joined; an end without is `abandoned`.
     started: bool,
     last_activity_at: Timestamp,
@@ -48,9 +52,11 @@ pub struct Session {
     /// When the pending changes go out.
     diff_due_at: Option<Timestamp>,
     warned: Option<Warned>,
-    /// When the standing look at the session's end is due; entries for other instants are stale.
+    /// When the standing look at the session's end is due.
     session_timer_at: Option<Timestamp>,
-    timers: BinaryHeap<Reverse<(Timestamp, TimerKey)>>,
+    /// Whoever goes takes its entries along, so there are at most two for the session, one per participant and one per
+    /// connection, however often people come and go.
+    timers: BTreeSet<(Timestamp, TimerKey)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +83,7 @@ struct Participant {
     /// Why the last connection closed; becomes the leave reason when the grace period runs out.
     gone_reason: LeaveReason,
     grace: Duration,
-    /// When the standing look at away is due; entries for other instants are stale.
+    /// When the standing look at away is due, while the status is active.
     away_timer_at: Option<Timestamp>,
     /// After a crash: the connection that was open then, until when it may be believed, and where its span ends now.
     crashed: Option<CrashedConnection>,
@@ -106,6 +112,7 @@ struct Closing {
 /// Warnings already sent for one end instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Warned {
+    cause: WarningCause,
     ends_at: Timestamp,
     lead: Duration,
 }
@@ -116,6 +123,7 @@ impl Session {
         let mut session = Self {
             state: State::Active,
             frozen: false,
+            drained: false,
             started: spec.started,
             last_activity_at: spec.last_activity_at,
             participants: BTreeMap::new(),
@@ -126,7 +134,7 @@ impl Session {
             diff_due_at: None,
             warned: None,
             session_timer_at: None,
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             spec,
             policy,
         };
@@ -153,7 +161,7 @@ impl Session {
             Command::Kick { participant, by } => self.kick(participant, by, now, effects),
             Command::RevokeInvite { invite } => self.revoke_invite(invite, now, effects),
             Command::Freeze => self.freeze(),
-            Command::Thaw => self.thaw(now),
+            Command::Thaw => self.thaw(now, effects),
             Command::End { reason, by, at, recorded } => self.end(reason, by, at.min(now), recorded, effects),
             Command::Hold { hold_until, expires_at } => self.hold(hold_until, expires_at, now, effects),
             Command::Configure(spec) => self.configure(*spec, now, effects),
@@ -166,10 +174,10 @@ impl Session {
     /// The next instant at which time alone changes something; the shell dispatches [`Command::Tick`] then. `None` once
     /// nothing can happen any more.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if self.frozen {
+        if self.stands_still() {
             return None;
         }
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.first().map(|(at, _)| *at)
     }
 
     pub fn spec(&self) -> &SessionSpec {
@@ -230,6 +238,11 @@ impl Session {
         connections.map(|connection| connection.clock.activity_at()).fold(self.last_activity_at, Timestamp::max)
     }
 
+    /// Whether no deadline fires and nobody is let in at the moment.
+    fn stands_still(&self) -> bool {
+        self.frozen || self.drained
+    }
+
     fn require_active(&self) -> Result<(), Refusal> {
         match self.state {
             State::Active => Ok(()),
@@ -243,7 +256,11 @@ impl Session {
     }
 
     fn arm(&mut self, at: Timestamp, key: TimerKey) {
-        self.timers.push(Reverse((at, key)));
+        self.timers.insert((at, key));
+    }
+
+    fn disarm(&mut self, at: Timestamp, key: TimerKey) {
+        self.timers.remove(&(at, key));
     }
 }
 
@@ -257,10 +274,18 @@ impl Participant {
         if self.connections.is_empty() {
             return Status::Reconnecting;
         }
-        let is_here = |connection: &Connection| {
-            !connection.clock.is_hidden() && connection.clock.activity_at() + away_after > now
-        };
-        if self.connections.iter().any(is_here) { Status::Active } else { Status::Away }
+        if self.active_until(away_after).is_some_and(|until| until > now) { Status::Active } else { Status::Away }
+    }
+
+    /// When the person counts as away if nothing more is heard of it; `None` where no page is visible.
+    fn active_until(&self, away_after: Duration) -> Option<Timestamp> {
+        let visible = self.connections.iter().filter(|connection| !connection.clock.is_hidden());
+        visible.map(|connection| connection.clock.activity_at() + away_after).max()
+    }
+
+    /// When the leave is announced if nobody comes back.
+    fn grace_ends_at(&self) -> Option<Timestamp> {
+        self.gone_at.map(|gone_at| gone_at + self.grace)
     }
 
     fn last_seen_at(&self) -> Timestamp {

@@ -1,15 +1,13 @@
 //! What happens because time passed. Timers are lazy: nothing re-arms them while people are active; when one fires it
 //! looks at the facts and either acts or moves on to the instant the facts now give.
 
-use std::cmp::Reverse;
-
 use super::{CloseReason, Effect, Event, Member, Recipients, Session, State, Warned};
 use crate::ids::ParticipantId;
 use crate::record::SessionFact;
 use crate::time::Timestamp;
 use crate::words::{Actor, LeaveReason, SessionEndReason, Status, WarningCause};
 
-/// What a timer is about. An entry whose subject is gone is ignored when it fires.
+/// What a timer is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TimerKey {
     /// The coalescing window of the presence diff is over.
@@ -22,33 +20,39 @@ pub(super) enum TimerKey {
 }
 
 impl Session {
-    /// Fires what is due, in the order in which it became due.
+    /// Fires what is due, in the order in which it became due and as of the instant at which it became due: a late tick
+    /// must leave the same ledger as a punctual one.
     pub(super) fn run_timers(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        while !self.frozen
-            && let Some(Reverse((at, key))) = self.timers.peek().copied()
+        while !self.stands_still()
+            && let Some((at, key)) = self.timers.first().copied()
             && at <= now
         {
-            self.timers.pop();
-            if self.state != State::Active {
-                continue;
-            }
+            self.timers.pop_first();
             match key {
                 TimerKey::Presence => self.flush_presence_if_due(now, effects),
-                TimerKey::Session if self.session_timer_at == Some(at) => {
-                    self.session_timer_at = None;
-                    self.review_end(now, effects);
-                }
-                TimerKey::Session => {}
-                TimerKey::Grace(participant) => self.grace_over(participant, now, effects),
-                TimerKey::Away(participant) => self.away_due(participant, at, now, effects),
-                TimerKey::Token(member) => self.token_expired(member, now, effects),
+                TimerKey::Session => self.session_due(at, now, effects),
+                TimerKey::Grace(participant) => self.grace_over(participant, at, effects),
+                TimerKey::Away(participant) => self.away_due(participant, at, effects),
+                TimerKey::Token(member) => self.token_expired(member, at, effects),
             }
         }
     }
 
+    fn session_due(&mut self, at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.session_timer_at = None;
+        let (ends_at, _) = self.ends_at();
+        if at < ends_at && ends_at <= now {
+            // Too late to warn, and too early to end: what became due before the end goes first.
+            self.session_timer_at = Some(ends_at);
+            self.arm(ends_at, TimerKey::Session);
+            return;
+        }
+        self.review_end(now, effects);
+    }
+
     /// Ends the session if its end has come, else sends the warning that is due and arms the next look.
     pub(super) fn review_end(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.state != State::Active {
+        if self.state != State::Active || self.stands_still() {
             return;
         }
         let (ends_at, cause) = self.ends_at();
@@ -63,7 +67,7 @@ impl Session {
             return;
         }
         if self.warned.is_some_and(|warned| warned.ends_at != ends_at) {
-            self.withdraw_warning(ends_at, now, effects);
+            self.withdraw_warning(ends_at, effects);
         }
         self.warn_if_due(ends_at, cause, now, effects);
         self.arm_session_timer(now);
@@ -73,24 +77,30 @@ impl Session {
         let already = self.warned.map(|warned| warned.lead);
         let due = self.leads(cause).filter(|lead| ends_at - *lead <= now).min();
         let Some(lead) = due.filter(|lead| already.is_none_or(|sent| *lead < sent)) else { return };
-        self.warned = Some(Warned { ends_at, lead });
+        self.warned = Some(Warned { cause, ends_at, lead });
         self.record(SessionFact::SessionWarned { cause, ends_at }, now, effects);
         let event = Event::Warning { cause, ends_at, in_time: ends_at.since(now) };
         effects.push(Effect::Deliver { to: Recipients::All, event });
-        self.set_attention_of_all(now, effects);
+        self.set_attention_of_all();
     }
 
-    fn withdraw_warning(&mut self, ends_at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn withdraw_warning(&mut self, ends_at: Timestamp, effects: &mut Vec<Effect>) {
         self.warned = None;
         effects.push(Effect::Deliver { to: Recipients::All, event: Event::Extended { ends_at } });
-        self.set_attention_of_all(now, effects);
+        self.set_attention_of_all();
     }
 
-    /// Activity must come as a command while a warning stands, so that it can be withdrawn at once.
-    fn set_attention_of_all(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let ids: Vec<_> = self.participants.keys().copied().collect();
-        for id in ids {
-            self.settle_status(id, now, effects);
+    /// Whether activity must come as a command, because it withdraws a warning. Nobody's activity moves a hard end.
+    pub(super) fn is_idle_warned(&self) -> bool {
+        self.warned.is_some_and(|warned| warned.cause == WarningCause::Idle)
+    }
+
+    pub(super) fn set_attention_of_all(&self) {
+        let warned = self.is_idle_warned();
+        for participant in self.participants.values() {
+            for connection in &participant.connections {
+                connection.clock.set_attention(warned || participant.status == Status::Away);
+            }
         }
     }
 
@@ -105,7 +115,9 @@ impl Session {
             .min();
         let at = next_warning.unwrap_or(ends_at);
         if self.session_timer_at.is_none_or(|armed| at < armed) {
-            self.session_timer_at = Some(at);
+            if let Some(later) = self.session_timer_at.replace(at) {
+                self.disarm(later, TimerKey::Session);
+            }
             self.arm(at, TimerKey::Session);
         }
     }
@@ -117,49 +129,41 @@ impl Session {
         self.spec.warn_before.iter().copied().filter(is_sensible)
     }
 
-    fn grace_over(&mut self, id: ParticipantId, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn grace_over(&mut self, id: ParticipantId, at: Timestamp, effects: &mut Vec<Effect>) {
         let Some(participant) = self.participants.get(&id) else { return };
-        let Some(gone_at) = participant.gone_at else { return };
-        let over_at = gone_at + participant.grace;
-        if over_at > now {
-            // It came back and went again; the entry belongs to the earlier absence.
-            return;
-        }
         let reason = participant.gone_reason;
-        self.remove_participant(id, reason, Actor::Server, over_at, effects);
+        self.remove_participant(id, reason, Actor::Server, at, effects);
     }
 
-    fn away_due(&mut self, id: ParticipantId, at: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn away_due(&mut self, id: ParticipantId, at: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        participant.away_timer_at = None;
+        self.settle_status(id, at, effects);
+    }
+
+    /// Arms the look at away for the instant at which the person will count as away, unless an earlier look stands: that
+    /// one will move itself on.
+    pub(super) fn arm_away_timer(&mut self, id: ParticipantId) {
         let away_after = self.policy.away_after;
         let Some(participant) = self.participants.get_mut(&id) else { return };
-        if participant.away_timer_at != Some(at) {
-            return;
-        }
-        participant.away_timer_at = None;
-        if participant.status != Status::Active {
-            return;
-        }
-        let latest = participant.connections.iter().map(|connection| connection.clock.activity_at()).max();
-        match latest {
-            Some(activity_at) if activity_at + away_after > now => self.arm_away_timer(id, activity_at + away_after),
-            _ => self.settle_status(id, now, effects),
-        }
-    }
-
-    /// Arms the look at away unless an earlier one stands: that one will move itself on.
-    pub(super) fn arm_away_timer(&mut self, id: ParticipantId, at: Timestamp) {
-        let Some(participant) = self.participants.get_mut(&id) else { return };
-        if participant.away_timer_at.is_none() {
-            participant.away_timer_at = Some(at);
+        let Some(at) = participant.active_until(away_after) else { return };
+        if participant.away_timer_at.is_none_or(|armed| at < armed) {
+            if let Some(later) = participant.away_timer_at.replace(at) {
+                self.disarm(later, TimerKey::Away(id));
+            }
             self.arm(at, TimerKey::Away(id));
         }
     }
 
-    fn token_expired(&mut self, member: Member, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(participant) = self.participants.get(&member.participant) else { return };
-        let Some(connection) = participant.connection(member.connection) else { return };
-        let expires_at = connection.token_expires_at.unwrap_or(now).min(now);
-        self.begin_close(member, CloseReason::TokenExpired, expires_at, effects);
-        self.leave_if_alone(member.participant, LeaveReason::TokenExpired, Actor::Server, expires_at, now, effects);
+    pub(super) fn disarm_away_timer(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        if let Some(at) = participant.away_timer_at.take() {
+            self.disarm(at, TimerKey::Away(id));
+        }
+    }
+
+    fn token_expired(&mut self, member: Member, at: Timestamp, effects: &mut Vec<Effect>) {
+        self.begin_close(member, CloseReason::TokenExpired, at, effects);
+        self.leave_if_alone(member.participant, LeaveReason::TokenExpired, Actor::Server, at, effects);
     }
 }

@@ -1,0 +1,81 @@
+-- Ends what should be over: a safety net beside the timers of the nodes, for pg_cron or an operator. Deletes nothing,
+-- and a second call finds nothing to do.
+--
+-- A session is touched only if every active epoch has attested past its deadline, so no activity before it can still
+-- be on the way. A node that is gone for good would block this for ever; see rollcall.epoch_lost_after().
+create or replace function rollcall.cleanup_inactive_sessions(
+    p_inactivity interval default '1 hour',
+    p_limit integer default 1000,
+    p_dry_run boolean default false
+) returns table (session_id uuid, tenant_id uuid, end_reason text, last_activity_at timestamptz, ended_at timestamptz,
+                 spans_closed integer)
+    language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz := clock_timestamp();
+    v_locked uuid[];
+    v_due record;
+    v_spans_closed integer;
+begin
+    if p_inactivity is null or p_inactivity < interval '0' then
+        raise exception 'p_inactivity is %, but must not be negative', coalesce(p_inactivity::text, 'null')
+            using errcode = 'invalid_parameter_value', hint = 'For example interval ''1 hour''.';
+    end if;
+    if p_limit is null or p_limit < 1 then
+        raise exception 'p_limit is %, but must be at least 1', coalesce(p_limit::text, 'null')
+            using errcode = 'invalid_parameter_value', hint = 'It bounds how many sessions one call ends.';
+    end if;
+    if p_dry_run then
+        return query
+            select d.session_id, d.tenant_id, d.end_reason, d.last_activity_at, d.ended_at,
+                   (select count(*)::integer from rollcall.participation_spans p
+                    where p.session_id = d.session_id and p.disconnected_at is null)
+            from rollcall.sessions_due(p_inactivity, v_now, null) d order by d.session_id limit p_limit;
+        return;
+    end if;
+
+    -- Lock first, judge again afterwards: a statement sees what was committed before it began, and a join may have been
+    -- applied while the lock was taken. A session that is being written at this moment is not idle.
+    select array_agg(l.session_id) into v_locked from (
+        select s.session_id from rollcall.sessions s
+        where s.status = 'active'
+          and s.session_id in (select d.session_id from rollcall.sessions_due(p_inactivity, v_now, null) d)
+        order by s.session_id limit p_limit for update skip locked) l;
+
+    for v_due in
+        select d.* from rollcall.sessions_due(p_inactivity, v_now, v_locked) d order by d.session_id
+    loop
+        update rollcall.sessions s
+        set status = 'ended', ended_at = v_due.ended_at, end_reason = v_due.end_reason, version = s.version + 1
+        where s.session_id = v_due.session_id;
+        update rollcall.participants p
+        set status = 'left', left_at = greatest(v_due.ended_at, p.joined_at), leave_reason = 'session_ended'
+        where p.session_id = v_due.session_id and p.status <> 'left';
+        -- At evidence, never at the end of the session: nobody is billed for time not proven.
+        update rollcall.participation_spans p
+        set disconnected_at = e.at, end_reason = 'session_ended',
+            uncertainty_us = greatest(0, extract(epoch from v_due.ended_at - e.at) * 1000000)::bigint
+        from (select o.epoch, o.connection,
+                     greatest(o.connected_at, least(o.last_evidence_at, v_due.ended_at)) as at
+              from rollcall.participation_spans o
+              where o.session_id = v_due.session_id and o.disconnected_at is null
+              order by o.epoch, o.connection for update) e
+        where p.epoch = e.epoch and p.connection = e.connection;
+        get diagnostics v_spans_closed = row_count;
+        session_id := v_due.session_id;
+        tenant_id := v_due.tenant_id;
+        end_reason := v_due.end_reason;
+        last_activity_at := v_due.last_activity_at;
+        ended_at := v_due.ended_at;
+        spans_closed := v_spans_closed;
+        perform rollcall.log_control_event(
+            v_due.tenant_id, v_due.session_id, null, 'session_ended', 'server',
+            jsonb_build_object('reason', v_due.end_reason, 'source', 'cleanup', 'spans_closed', v_spans_closed),
+            v_due.ended_at);
+        return next;
+    end loop;
+end
+$$;
+
+comment on function rollcall.cleanup_inactive_sessions(interval, integer, boolean) is
+    'Ends sessions whose deadline passed at least p_inactivity after the last activity; one row per session ended; deletes nothing.';

@@ -1,0 +1,61 @@
+-- Who may do what. Re-applied after every migration, so that new objects are covered.
+revoke all on schema rollcall from public;
+revoke all on all tables in schema rollcall from public;
+revoke all on all sequences in schema rollcall from public;
+revoke execute on all functions in schema rollcall from public;
+
+do $$
+declare
+    v_role text;
+begin
+    -- The roles of Supabase's public API. service_role is a matter of the operator: it gets nothing and loses nothing.
+    foreach v_role in array array['anon', 'authenticated'] loop
+        if exists (select from pg_catalog.pg_roles where rolname = v_role) then
+            execute format('revoke all on schema rollcall from %I', v_role);
+            execute format('revoke all on all tables in schema rollcall from %I', v_role);
+            execute format('revoke all on all sequences in schema rollcall from %I', v_role);
+            execute format('revoke all on all functions in schema rollcall from %I', v_role);
+        end if;
+    end loop;
+
+    if exists (select from pg_catalog.pg_roles where rolname = 'rollcall_server') then
+        grant usage on schema rollcall to rollcall_server;
+        grant select, insert, update on all tables in schema rollcall to rollcall_server;
+        grant delete on rollcall.participant_pii, rollcall.idempotency_keys, rollcall.event_keys,
+            rollcall.invite_uses to rollcall_server;
+        -- The ledger grows; it does not change.
+        revoke update, delete, truncate on rollcall.session_audit_log, rollcall.session_audit_log_default,
+            rollcall.evidence_marks from rollcall_server;
+        grant usage on all sequences in schema rollcall to rollcall_server;
+        grant execute on all functions in schema rollcall to rollcall_server;
+    end if;
+
+    if exists (select from pg_catalog.pg_roles where rolname = 'rollcall_billing') then
+        grant usage on schema rollcall to rollcall_billing;
+        grant select on rollcall.sessions, rollcall.participants, rollcall.participation_spans, rollcall.node_epochs
+            to rollcall_billing;
+        -- Not the salt: with it participant ids could be computed for guessed identities.
+        grant select (tenant_id, name, created_at) on rollcall.tenants to rollcall_billing;
+        grant execute on function
+            rollcall.get_session_billing_data(uuid, timestamptz, timestamptz, text),
+            rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text),
+            rollcall.get_session_analytics(timestamptz, timestamptz, uuid, text, text),
+            rollcall.presence_at(uuid, timestamptz),
+            rollcall.time_together(uuid, uuid, uuid),
+            rollcall.get_billing_watermark(),
+            rollcall.coverage_seconds(tstzmultirange),
+            rollcall.clipped_spans(uuid, uuid, timestamptz, timestamptz),
+            rollcall.check_arguments(text, text, timestamptz, timestamptz)
+            to rollcall_billing;
+    end if;
+
+    if exists (select from pg_catalog.pg_roles where rolname = 'rollcall_auditor') then
+        grant usage on schema rollcall to rollcall_auditor;
+        grant select on rollcall.session_audit_log, rollcall.evidence_marks, rollcall.node_epochs, rollcall.sessions,
+            rollcall.participants, rollcall.participation_spans to rollcall_auditor;
+        grant select (tenant_id, name, created_at) on rollcall.tenants to rollcall_auditor;
+        grant execute on function rollcall.presence_at(uuid, timestamptz), rollcall.get_billing_watermark()
+            to rollcall_auditor;
+    end if;
+end
+$$;

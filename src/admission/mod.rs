@@ -1,0 +1,303 @@
+//! Who may come in, as whom, and into which session. Joins the hub's memory with the store where memory does not know.
+//!
+//! Three kinds of tokens: invites (`rci_…`), resume tokens (`rcr_…`) and JWTs of the app. Each becomes a [`Grant`].
+
+mod identity;
+mod jwt;
+mod resume;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollcall_core::{ConnectionId, InviteId, ParticipantId, Role, SessionId, TenantId, Timestamp};
+use rollcall_protocol::{ErrorCode, JoinRequest};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+pub use identity::{IDENTITY_BYTES_MAX, NAME_BYTES_MAX, participant_id};
+pub use jwt::{JwtAlgorithm, JwtKey, JwtKeyError};
+
+use crate::hub::{DispatchError, Hub, InviteEntry, InviteProblem};
+use crate::ledger::ADMISSION_RETRY_AFTER;
+use crate::store::{InviteUse, Store, StoreError};
+use identity::{checked_identity, checked_name};
+use jwt::JwtVerifier;
+use resume::ResumeSigner;
+
+/// What clients are told to wait while Postgres is away.
+const DATABASE_RETRY_AFTER: Duration = Duration::from_secs(3);
+
+/// Decides joins.
+#[derive(Clone)]
+pub struct Admission {
+    hub: Hub,
+    store: Store,
+    resume: Arc<ResumeSigner>,
+    jwt: Arc<JwtVerifier>,
+}
+
+/// A decided join.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub participant: ParticipantId,
+    pub identity: Arc<str>,
+    /// Whether the token fixed the identity.
+    pub verified: bool,
+    pub name: Option<Arc<str>>,
+    pub role: Role,
+    pub invite: Option<InviteId>,
+    /// When the connection must be closed because its token is over.
+    pub stay_until: Option<Timestamp>,
+    /// The connection that the client had before.
+    pub resumed: Option<ConnectionId>,
+    /// Whether this join counted as a use of a limited invite.
+    counted: bool,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    #[error("the token lets nobody in: {}", .0.as_str())]
+    Token(ErrorCode),
+    #[error("the identity or name is not valid")]
+    Identity,
+    #[error("the server takes nobody in at the moment")]
+    Overloaded,
+    #[error("the database is needed for this join and cannot be reached")]
+    Store(#[source] StoreError),
+}
+
+impl AdmissionError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Token(code) => *code,
+            Self::Identity => ErrorCode::InvalidRequest,
+            Self::Overloaded | Self::Store(_) => ErrorCode::Overloaded,
+        }
+    }
+
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Token(_) | Self::Identity => None,
+            Self::Overloaded => Some(ADMISSION_RETRY_AFTER),
+            Self::Store(_) => Some(DATABASE_RETRY_AFTER),
+        }
+    }
+
+    /// Whether guessing tokens looks like this.
+    pub fn is_clients_fault(&self) -> bool {
+        matches!(self, Self::Token(ErrorCode::TokenInvalid) | Self::Identity)
+    }
+}
+
+impl From<InviteProblem> for AdmissionError {
+    fn from(problem: InviteProblem) -> Self {
+        Self::Token(problem.code())
+    }
+}
+
+impl Admission {
+    pub fn new(hub: Hub, store: Store, root_key: &SecretString, jwt_keys: Vec<JwtKey>) -> Self {
+        Self {
+            resume: Arc::new(ResumeSigner::new(root_key.expose_secret().as_bytes())),
+            jwt: Arc::new(JwtVerifier::new(root_key.clone(), jwt_keys)),
+            hub,
+            store,
+        }
+    }
+
+    /// Decides a join. The session is live on this node when this returns a grant.
+    ///
+    /// # Errors
+    /// Why not; see [`AdmissionError::code`] for what the client is told.
+    pub async fn admit(&self, request: &JoinRequest) -> Result<Grant, AdmissionError> {
+        self.hub.ledger().admit().map_err(|_| AdmissionError::Overloaded)?;
+        let token = request.token.as_str();
+        match token.get(..4) {
+            Some("rci_") => self.admit_invite(token, request).await,
+            Some(resume::PREFIX) => self.admit_resume(token, request).await,
+            _ if token.split('.').count() == 3 => self.admit_jwt(token, request).await,
+            _ => Err(AdmissionError::Token(ErrorCode::TokenInvalid)),
+        }
+    }
+
+    /// The token with which the client of this grant can come back as the same participant.
+    pub fn resume_token(&self, grant: &Grant, connection: ConnectionId) -> String {
+        self.resume.sign(grant, connection, self.now())
+    }
+
+    /// A granted join was not let in after all: its use of the invite does not count.
+    pub async fn give_back(&self, grant: &Grant) {
+        if let (true, Some(invite)) = (grant.counted, grant.invite)
+            && let Err(error) = self.store.release_invite_use(invite, grant.participant).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, invite.id = %invite, "use of an invite not given back");
+        }
+    }
+
+    /// The invite behind a token, from memory or else from Postgres.
+    ///
+    /// # Errors
+    /// Postgres is needed and away.
+    pub async fn find_invite(&self, token: &str) -> Result<Option<InviteEntry>, StoreError> {
+        let token_hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if let Some(entry) = self.hub.invites().get(&token_hash) {
+            return Ok(Some(entry));
+        }
+        let found = self.store.load_invite_by_hash(token_hash).await?.map(InviteEntry::from);
+        if let Some(entry) = &found {
+            self.hub.remember_invite(entry.clone());
+        }
+        Ok(found)
+    }
+
+    async fn admit_invite(&self, token: &str, request: &JoinRequest) -> Result<Grant, AdmissionError> {
+        let invalid = AdmissionError::Token(ErrorCode::TokenInvalid);
+        if !crate::control::secrets::is_well_formed(token) {
+            return Err(invalid);
+        }
+        let entry = self.find_invite(token).await.map_err(AdmissionError::Store)?.ok_or(invalid)?;
+        entry.check(self.now())?;
+        self.make_live(entry.session).await?;
+        let (identity, verified) = match (&entry.identity, checked_identity(request)?) {
+            (Some(fixed), _) => (fixed.clone(), true),
+            (None, Some(chosen)) => (chosen, false),
+            (None, None) => (self.anonymous(), false),
+        };
+        let mut grant = Grant {
+            tenant: entry.tenant,
+            session: entry.session,
+            participant: self.participant(entry.session, &identity, verified)?,
+            identity,
+            verified,
+            name: checked_name(request)?.or(entry.name),
+            role: entry.role,
+            invite: Some(entry.invite),
+            stay_until: None,
+            resumed: None,
+            counted: false,
+        };
+        if entry.max_uses.is_some() {
+            self.check_room(&grant)?;
+            grant.counted = self.count_use(entry.invite, grant.participant).await?;
+        }
+        Ok(grant)
+    }
+
+    /// Counts the use of a limited invite. Only Postgres can decide who is the last, so without it nobody is.
+    async fn count_use(&self, invite: InviteId, participant: ParticipantId) -> Result<bool, AdmissionError> {
+        match self.store.consume_invite(invite, participant, self.now()).await.map_err(AdmissionError::Store)? {
+            InviteUse::Consumed => Ok(true),
+            InviteUse::Again => Ok(false),
+            InviteUse::UsedUp => Err(InviteProblem::UsedUp.into()),
+            InviteUse::Revoked => Err(InviteProblem::Revoked.into()),
+            InviteUse::Expired => Err(InviteProblem::Expired.into()),
+            InviteUse::SessionEnded => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
+        }
+    }
+
+    async fn admit_resume(&self, token: &str, request: &JoinRequest) -> Result<Grant, AdmissionError> {
+        let claims = self.resume.verify(token, self.now()).map_err(AdmissionError::Token)?;
+        if let Some(invite) = claims.invite {
+            let known = self.hub.invites().by_id(invite);
+            let revoked = match known {
+                Some(entry) => entry.revoked,
+                None => self.store.is_invite_revoked(invite).await.map_err(AdmissionError::Store)?,
+            };
+            if revoked {
+                return Err(InviteProblem::Revoked.into());
+            }
+        }
+        self.make_live(claims.session).await?;
+        Ok(Grant {
+            tenant: claims.tenant,
+            session: claims.session,
+            participant: claims.participant,
+            identity: claims.identity,
+            verified: claims.verified,
+            name: checked_name(request)?.or(claims.name),
+            role: claims.role,
+            invite: claims.invite,
+            stay_until: claims.stay_until,
+            resumed: Some(claims.connection),
+            counted: false,
+        })
+    }
+
+    async fn admit_jwt(&self, token: &str, request: &JoinRequest) -> Result<Grant, AdmissionError> {
+        let invalid = AdmissionError::Token(ErrorCode::TokenInvalid);
+        let session = jwt::claimed_session(token).ok_or(invalid)?;
+        // The session names the tenant, and the tenant the key: whatever else the token claims is believed only then.
+        self.make_live(session).await.map_err(|error| match error {
+            AdmissionError::Token(ErrorCode::SessionNotFound) => AdmissionError::Token(ErrorCode::SessionNotFound),
+            error => error,
+        })?;
+        let tenant = self.hub.read(session, |session| session.spec().tenant);
+        let tenant = tenant.ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))?;
+        let version = self.store.signing_secret_version(tenant).await.map_err(AdmissionError::Store)?;
+        let claims = self.jwt.verify(token, tenant, version, self.now()).map_err(AdmissionError::Token)?;
+        let identity: Arc<str> = claims.identity.into();
+        Ok(Grant {
+            tenant,
+            session,
+            participant: self.participant(session, &identity, true)?,
+            identity,
+            verified: true,
+            name: claims.name.map(Arc::from).or(checked_name(request)?),
+            role: claims.role,
+            invite: None,
+            stay_until: Some(claims.stay_until),
+            resumed: None,
+            counted: false,
+        })
+    }
+
+    /// Before a use is counted: whether the session would let this participant in at all.
+    fn check_room(&self, grant: &Grant) -> Result<(), AdmissionError> {
+        let now = self.now();
+        let room = self.hub.read(grant.session, |session| session.admits(grant.participant, now, grant.stay_until));
+        match room {
+            Some(Ok(())) => Ok(()),
+            Some(Err(refusal)) => Err(AdmissionError::Token(crate::ws::join_refusal_code(refusal))),
+            None => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
+        }
+    }
+
+    /// Loads the session if this node does not have it.
+    async fn make_live(&self, session: SessionId) -> Result<(), AdmissionError> {
+        if self.hub.is_live(session) {
+            return Ok(());
+        }
+        let loaded = self.store.load_session(session).await.map_err(AdmissionError::Store)?;
+        let loaded = loaded.filter(|loaded| loaded.ended.is_none());
+        let loaded = loaded.ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))?;
+        match self.hub.adopt(loaded) {
+            Ok(()) => Ok(()),
+            Err(DispatchError::SessionsFull) => Err(AdmissionError::Overloaded),
+            Err(_) => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
+        }
+    }
+
+    fn participant(
+        &self,
+        session: SessionId,
+        identity: &str,
+        verified: bool,
+    ) -> Result<ParticipantId, AdmissionError> {
+        let salt = self.hub.identity_salt(session);
+        let salt = salt.ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))?;
+        Ok(participant_id(&salt, session, identity, verified))
+    }
+
+    fn anonymous(&self) -> Arc<str> {
+        use base64::Engine;
+        let random: [u8; 12] = self.hub.clock().random_bytes();
+        format!("anonymous-{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)).into()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.hub.clock().now()
+    }
+}

@@ -1,0 +1,53 @@
+//! Which connections were heard. Read once a second for the evidence mark; a ping never comes here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rollcall_core::{ConnectionClock, Fact, Heard, Record, Timestamp};
+
+#[derive(Default)]
+pub(super) struct EvidenceRegistry {
+    connections: Mutex<HashMap<i64, Marked>>,
+}
+
+struct Marked {
+    clock: Arc<ConnectionClock>,
+    evidence_at: Timestamp,
+    activity_at: Timestamp,
+}
+
+impl EvidenceRegistry {
+    pub(super) fn register(&self, counter: i64, clock: Arc<ConnectionClock>) {
+        let (evidence_at, activity_at) = (clock.evidence_at(), clock.activity_at());
+        self.lock().insert(counter, Marked { clock, evidence_at, activity_at });
+    }
+
+    pub(super) fn remove(&self, counter: i64) {
+        self.lock().remove(&counter);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Everything heard since it was last marked. Compared by value and not by the time of the last mark, so that a
+    /// store that becomes visible late is in the next mark.
+    pub(super) fn mark(&self, now: Timestamp) -> Record {
+        let mut heard = Vec::new();
+        for (counter, marked) in self.lock().iter_mut() {
+            let (evidence_at, activity_at) = (marked.clock.evidence_at(), marked.clock.activity_at());
+            if evidence_at == marked.evidence_at {
+                continue;
+            }
+            let activity_at = (activity_at != marked.activity_at).then_some(activity_at);
+            marked.evidence_at = evidence_at;
+            marked.activity_at = activity_at.unwrap_or(marked.activity_at);
+            heard.push(Heard { counter: *counter, evidence_at, activity_at });
+        }
+        Record { at: now, fact: Fact::EvidenceMark { heard } }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Marked>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,135 @@
+//! Invites known in memory, so that an expired or revoked one is refused at once and without a database.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use rollcall_core::{Fact, InviteId, Record, Role, SessionFact, SessionId, TenantId, Timestamp};
+use rollcall_protocol::ErrorCode;
+
+use crate::ledger::Ledger;
+
+/// SHA-256 of the whole token.
+pub type TokenHash = [u8; 32];
+
+/// An invite as a node needs it.
+#[derive(Debug, Clone)]
+pub struct InviteEntry {
+    pub token_hash: TokenHash,
+    pub invite: InviteId,
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub role: Role,
+    /// Fixes who comes by this invite.
+    pub identity: Option<Arc<str>>,
+    pub name: Option<Arc<str>>,
+    pub not_before: Option<Timestamp>,
+    pub expires_at: Timestamp,
+    pub max_uses: Option<i32>,
+    pub revoked: bool,
+}
+
+/// Why an invite lets nobody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InviteProblem {
+    #[error("the invite has expired")]
+    Expired,
+    #[error("the invite was revoked")]
+    Revoked,
+    #[error("the invite is used up")]
+    UsedUp,
+    #[error("the invite is not yet valid")]
+    NotYetValid,
+}
+
+impl InviteProblem {
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Self::Expired => ErrorCode::InviteExpired,
+            Self::Revoked => ErrorCode::InviteRevoked,
+            Self::UsedUp => ErrorCode::InviteUsedUp,
+            Self::NotYetValid => ErrorCode::InviteNotYetValid,
+        }
+    }
+}
+
+impl InviteEntry {
+    /// # Errors
+    /// What is wrong with the invite at `now`, the final before the temporary. Uses are counted in Postgres.
+    pub fn check(&self, now: Timestamp) -> Result<(), InviteProblem> {
+        if self.revoked {
+            return Err(InviteProblem::Revoked);
+        }
+        if self.expires_at <= now {
+            return Err(InviteProblem::Expired);
+        }
+        if self.not_before.is_some_and(|not_before| now < not_before) {
+            return Err(InviteProblem::NotYetValid);
+        }
+        Ok(())
+    }
+}
+
+/// The invites of this node's memory.
+pub struct Invites {
+    by_hash: DashMap<TokenHash, InviteEntry>,
+    hash_of: DashMap<InviteId, TokenHash>,
+    entries_max: usize,
+}
+
+impl Invites {
+    pub(super) fn new(entries_max: usize) -> Self {
+        Self { by_hash: DashMap::new(), hash_of: DashMap::new(), entries_max }
+    }
+
+    /// Returns whether the entry is new. At the limit it is not kept: its use goes to Postgres.
+    pub(super) fn insert(&self, entry: InviteEntry) -> bool {
+        if self.by_hash.len() >= self.entries_max && !self.by_hash.contains_key(&entry.token_hash) {
+            return false;
+        }
+        self.hash_of.insert(entry.invite, entry.token_hash);
+        self.by_hash.insert(entry.token_hash, entry).is_none()
+    }
+
+    pub fn get(&self, token_hash: &TokenHash) -> Option<InviteEntry> {
+        self.by_hash.get(token_hash).map(|entry| entry.value().clone())
+    }
+
+    pub fn by_id(&self, invite: InviteId) -> Option<InviteEntry> {
+        let hash = *self.hash_of.get(&invite)?.value();
+        self.get(&hash)
+    }
+
+    /// From now on nobody comes in by it; those inside are for the session to close.
+    pub fn revoke(&self, invite: InviteId) {
+        let Some(hash) = self.hash_of.get(&invite).map(|hash| *hash.value()) else { return };
+        if let Some(mut entry) = self.by_hash.get_mut(&hash) {
+            entry.revoked = true;
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_hash.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_hash.is_empty()
+    }
+
+    /// The expiry timer fired. The entry stays, so that the next visitor reads "expired" and not "unknown".
+    pub(super) fn expire(&self, invite: InviteId, at: Timestamp, ledger: &Ledger) {
+        let Some(entry) = self.by_id(invite) else { return };
+        if entry.revoked || entry.expires_at != at {
+            return;
+        }
+        let fact = SessionFact::InviteExpired { invite };
+        let record = Record { at, fact: Fact::Session { tenant: entry.tenant, session: entry.session, fact } };
+        let receipt = ledger.append(&[record]);
+        drop(receipt);
+    }
+
+    /// Forgets the invites of a session that is over for good.
+    pub fn forget_session(&self, session: SessionId) {
+        self.by_hash.retain(|_, entry| entry.session != session);
+        self.hash_of.retain(|_, hash| self.by_hash.contains_key(hash));
+    }
+}

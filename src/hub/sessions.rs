@@ -1,0 +1,58 @@
+//! The concurrent map of live sessions. Its API takes closures, so a guard can neither be kept nor carried across an
+//! await: that would stop every session of the same shard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use rollcall_core::{ConnectionId, Session, SessionId, Timestamp};
+
+use super::outbox::Outbox;
+
+/// A live session and what the shell keeps beside it.
+pub(super) struct Entry {
+    pub(super) session: Session,
+    pub(super) outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    pub(super) identity_salt: Arc<[u8]>,
+    /// The instant for which a timer stands.
+    pub(super) armed_at: Option<Timestamp>,
+}
+
+impl Entry {
+    pub(super) fn new(session: Session, identity_salt: Arc<[u8]>) -> Self {
+        Self { session, outboxes: HashMap::new(), identity_salt, armed_at: None }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Sessions {
+    map: DashMap<SessionId, Entry>,
+}
+
+impl Sessions {
+    /// Runs `work` on the entry while nobody else can. It must not call back into the map.
+    pub(super) fn with<R>(&self, id: SessionId, work: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        self.map.get_mut(&id).map(|mut entry| work(entry.value_mut()))
+    }
+
+    pub(super) fn insert_if_absent(&self, id: SessionId, entry: Entry) {
+        self.map.entry(id).or_insert(entry);
+    }
+
+    pub(super) fn remove_if(&self, id: SessionId, condition: impl FnOnce(&Entry) -> bool) {
+        self.map.remove_if(&id, |_, entry| condition(entry));
+    }
+
+    pub(super) fn contains(&self, id: SessionId) -> bool {
+        self.map.contains_key(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The ids at this moment; sessions may come and go while the caller walks the list.
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        self.map.iter().map(|entry| *entry.key()).collect()
+    }
+}

@@ -1,0 +1,251 @@
+//! The local durable queue between memory and Postgres: one SQLite file, one table, appended at the end, trimmed at the
+//! start.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rollcall_core::{Epoch, Record};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+
+/// How long one connection waits for the other's short transactions.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Records deleted in one step of trimming, so that a step never holds up a group commit for long.
+const TRIM_RECORDS_MAX: i64 = 5_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("the journal {path} cannot be opened; check that the folder exists, is writable and has space")]
+    Open { path: PathBuf, source: rusqlite::Error },
+    #[error("the journal's disk is full")]
+    Full,
+    #[error("the journal failed")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("record {seq} of epoch {epoch} in the journal cannot be read")]
+    Corrupt { epoch: Epoch, seq: i64, source: serde_json::Error },
+}
+
+/// The writing side. One per process; the data folder's lock sees to that.
+#[derive(Debug)]
+pub struct Journal {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// The reading side, for the flusher.
+#[derive(Debug)]
+pub struct JournalReader {
+    connection: Connection,
+}
+
+/// Records of one epoch in order, without gaps.
+#[derive(Debug, Default)]
+pub struct JournalBatch {
+    pub first_seq: i64,
+    pub records: Vec<Record>,
+    pub bytes: u64,
+}
+
+impl JournalBatch {
+    pub fn last_seq(&self) -> i64 {
+        self.first_seq + self.records.len() as i64 - 1
+    }
+}
+
+impl Journal {
+    /// Opens or creates the journal.
+    ///
+    /// # Errors
+    /// The file cannot be opened or is no journal.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let connection = Connection::open(path).and_then(|connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            // WAL with FULL: a commit returns after the fsync of the log, one for all that is committed together.
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.execute_batch(
+                "CREATE TABLE IF NOT EXISTS records (
+                     epoch INTEGER NOT NULL,
+                     seq INTEGER NOT NULL,
+                     body BLOB NOT NULL,
+                     PRIMARY KEY (epoch, seq)
+                 ) WITHOUT ROWID;",
+            )?;
+            Ok(connection)
+        });
+        let connection = connection.map_err(|source| JournalError::Open { path: path.to_owned(), source })?;
+        Ok(Self { connection, path: path.to_owned() })
+    }
+
+    /// # Errors
+    /// The file cannot be opened a second time.
+    pub fn reader(&self) -> Result<JournalReader, JournalError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = Connection::open_with_flags(&self.path, flags).and_then(|connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            Ok(connection)
+        });
+        let connection = open.map_err(|source| JournalError::Open { path: self.path.clone(), source })?;
+        Ok(JournalReader { connection })
+    }
+
+    /// Commits all or nothing; durable when it returns.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] when there is no space: the same call may succeed later. Anything else means that the
+    /// disk cannot be trusted any more.
+    pub fn append<'a>(
+        &mut self,
+        epoch: Epoch,
+        entries: impl IntoIterator<Item = (i64, &'a [u8])>,
+    ) -> Result<(), JournalError> {
+        let result = (|| {
+            let transaction = self.connection.transaction()?;
+            {
+                let mut insert =
+                    transaction.prepare_cached("INSERT INTO records (epoch, seq, body) VALUES (?1, ?2, ?3)")?;
+                for (seq, body) in entries {
+                    insert.execute(params![epoch.0, seq, body])?;
+                }
+            }
+            transaction.commit()
+        })();
+        result.map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => JournalError::Full,
+            _ => JournalError::Sqlite(error),
+        })
+    }
+
+    /// Forgets records of this epoch up to `through`, a bounded number at a time. Returns whether more is left to do.
+    ///
+    /// # Errors
+    /// The deletion failed; nothing is lost by that.
+    pub fn trim(&mut self, epoch: Epoch, through: i64) -> Result<bool, JournalError> {
+        let deleted = self.connection.execute(
+            "DELETE FROM records WHERE epoch = ?1 AND seq <= ?2 AND seq < ?3 +
+                 (SELECT coalesce(min(seq), 0) FROM records WHERE epoch = ?1)",
+            params![epoch.0, through, TRIM_RECORDS_MAX],
+        )?;
+        Ok(deleted as i64 == TRIM_RECORDS_MAX)
+    }
+
+    /// Forgets an epoch whose records are all in Postgres.
+    ///
+    /// # Errors
+    /// The deletion failed; nothing is lost by that.
+    pub fn forget(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+        self.connection.execute("DELETE FROM records WHERE epoch = ?1", params![epoch.0])?;
+        Ok(())
+    }
+}
+
+impl JournalReader {
+    /// Epochs that have records, oldest first.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn epochs(&self) -> Result<Vec<Epoch>, JournalError> {
+        let mut select = self.connection.prepare_cached("SELECT DISTINCT epoch FROM records ORDER BY epoch")?;
+        let epochs = select.query_map([], |row| row.get(0).map(Epoch))?.collect::<Result<_, _>>()?;
+        Ok(epochs)
+    }
+
+    /// First and last number that the journal holds of an epoch.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn range(&self, epoch: Epoch) -> Result<Option<(i64, i64)>, JournalError> {
+        let mut select =
+            self.connection.prepare_cached("SELECT min(seq), max(seq) FROM records WHERE epoch = ?1")?;
+        let (first, last): (Option<i64>, Option<i64>) =
+            select.query_row(params![epoch.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(first.zip(last))
+    }
+
+    /// Up to `records_max` records after `after`. Stops before a gap, which the caller can tell by `first_seq`.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or a record in it is damaged.
+    pub fn read(&self, epoch: Epoch, after: i64, records_max: usize) -> Result<JournalBatch, JournalError> {
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT seq, body FROM records WHERE epoch = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3")?;
+        let mut rows = select.query(params![epoch.0, after, records_max as i64])?;
+        let mut batch = JournalBatch::default();
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            if batch.records.is_empty() {
+                batch.first_seq = seq;
+            } else if seq != batch.last_seq() + 1 {
+                break;
+            }
+            let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let record =
+                serde_json::from_slice(body).map_err(|source| JournalError::Corrupt { epoch, seq, source })?;
+            batch.bytes += body.len() as u64;
+            batch.records.push(record);
+        }
+        Ok(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rollcall_core::{Fact, Timestamp};
+
+    use super::*;
+
+    fn body(at: i64) -> Vec<u8> {
+        let record = Record { at: Timestamp(at), fact: Fact::EvidenceMark { heard: Vec::new() } };
+        serde_json::to_vec(&record).expect("plain data")
+    }
+
+    fn append(journal: &mut Journal, epoch: i64, seqs: std::ops::RangeInclusive<i64>) -> Result<(), JournalError> {
+        let bodies: Vec<_> = seqs.map(|seq| (seq, body(seq))).collect();
+        journal.append(Epoch(epoch), bodies.iter().map(|(seq, body)| (*seq, body.as_slice())))
+    }
+
+    #[test]
+    fn survives_reopening_and_trims_from_the_start() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        let mut journal = Journal::open(&path).expect("new journal");
+        append(&mut journal, 1, 1..=3).expect("appended");
+        append(&mut journal, 2, 1..=7_000).expect("appended");
+        drop(journal);
+
+        let mut journal = Journal::open(&path).expect("old journal");
+        let reader = journal.reader().expect("reader");
+        assert_eq!(reader.epochs().expect("read"), [Epoch(1), Epoch(2)]);
+        let batch = reader.read(Epoch(2), 10, 5).expect("read");
+        assert_eq!((batch.first_seq, batch.last_seq()), (11, 15));
+        assert_eq!(batch.records[0].at, Timestamp(11));
+
+        assert!(journal.trim(Epoch(2), 6_000).expect("trimmed"), "more is left after a bounded step");
+        assert!(!journal.trim(Epoch(2), 6_000).expect("trimmed"));
+        assert_eq!(reader.range(Epoch(2)).expect("read"), Some((6_001, 7_000)));
+        journal.forget(Epoch(1)).expect("forgotten");
+        assert_eq!(reader.epochs().expect("read"), [Epoch(2)]);
+    }
+
+    #[test]
+    fn a_batch_stops_before_a_gap() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut journal = Journal::open(&folder.path().join("journal.sqlite")).expect("new journal");
+        append(&mut journal, 1, 1..=3).expect("appended");
+        append(&mut journal, 1, 5..=6).expect("appended");
+        let reader = journal.reader().expect("reader");
+        assert_eq!(reader.read(Epoch(1), 0, 100).expect("read").last_seq(), 3);
+        assert_eq!(reader.read(Epoch(1), 3, 100).expect("read").first_seq, 5);
+    }
+
+    #[test]
+    fn the_same_number_is_never_taken_twice() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut journal = Journal::open(&folder.path().join("journal.sqlite")).expect("new journal");
+        append(&mut journal, 1, 1..=3).expect("appended");
+        assert!(matches!(append(&mut journal, 1, 3..=4), Err(JournalError::Sqlite(_))));
+        let reader = journal.reader().expect("reader");
+        assert_eq!(reader.range(Epoch(1)).expect("read"), Some((1, 3)), "all or nothing");
+    }
+}

@@ -1,0 +1,412 @@
+//! The life of a joined socket: one task, one loop.
+//!
+//! A ping goes: frame → [`Connection::on_ping`] → clock (an atomic store) → pong. It takes no lock and touches no map;
+//! the timer is only looked at when it fires and then moves on to where the evidence puts it.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Member, SessionId, Timestamp};
+use rollcall_protocol::client::PingRequest;
+use rollcall_protocol::{ClientMessage, CloseCode, ErrorCode, FrameError};
+use serde_json::value::RawValue;
+
+use super::convert::{close_code, close_of, encode_error, encode_event, encode_pong};
+use super::rate::{Bucket, Rate};
+use super::socket::{Inbound, Socket};
+use super::{SharedWs, host};
+use crate::hub::{Outbox, Outgoing, Taken};
+
+/// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
+/// server no more than the rate, and this many take seconds.
+const RATE_EXCEEDED_MAX: u32 = 100;
+
+thread_local! {
+    /// Pongs of all connections of a thread are written here, so that one allocation serves hundreds.
+    static PONGS: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(64 * 1024));
+}
+
+/// A joined socket.
+pub(super) struct Connection {
+    socket: Socket,
+    ws: SharedWs,
+    outbox: Arc<Outbox>,
+    pub(super) session: SessionId,
+    pub(super) member: Member,
+    clock: Arc<ConnectionClock>,
+    /// Reports the end; gone once it is reported.
+    guard: Option<CloseGuard>,
+    bucket: Bucket,
+    rate_exceeded: u32,
+    /// Reading pauses until then.
+    paused_until: Option<Timestamp>,
+    /// The newest state that came faster than the rate allows; applied when it does.
+    deferred_update: Option<Box<RawValue>>,
+    /// The newest pong that the socket could not take yet. A client that does not read needs only the last.
+    waiting_pong: Option<Bytes>,
+    /// Since when the socket has taken nothing.
+    blocked_since: Option<Timestamp>,
+    /// The evidence for which a probe was sent.
+    probed_for: Option<Timestamp>,
+    /// Set once a close frame was sent: until when its answer is awaited.
+    closing_until: Option<Timestamp>,
+    /// For when the timer stands.
+    armed_at: Timestamp,
+    /// Whether a host command of this connection is being worked on.
+    host_busy: Arc<AtomicBool>,
+}
+
+/// Reports the end of a connection to its session exactly once, whatever becomes of the task.
+pub(super) struct CloseGuard {
+    ws: SharedWs,
+    session: SessionId,
+    member: Member,
+    /// What is known so far; a task that panics leaves the pessimistic default.
+    end: End,
+}
+
+/// How a socket ended.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    reason: LeaveReason,
+    proof: CloseProof,
+}
+
+impl CloseGuard {
+    pub(super) fn new(ws: SharedWs, session: SessionId, member: Member) -> Self {
+        Self { ws, session, member, end: End { reason: LeaveReason::Closed, proof: CloseProof::Silent } }
+    }
+}
+
+impl Drop for CloseGuard {
+    fn drop(&mut self) {
+        let End { reason, proof } = self.end;
+        let command = Command::Closed { member: self.member, reason, proof };
+        // The session may be gone already; then its end has closed the span.
+        if let Ok(applied) = self.ws.hub.apply(self.session, command) {
+            drop(applied);
+        }
+        self.ws.hub.forget_connection(self.member.connection);
+        self.ws.metrics.connection_closed(reason);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        socket: Socket,
+        outbox: Arc<Outbox>,
+        clock: Arc<ConnectionClock>,
+        guard: CloseGuard,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            socket,
+            ws: guard.ws.clone(),
+            outbox,
+            session: guard.session,
+            member: guard.member,
+            clock,
+            guard: Some(guard),
+            bucket: Bucket::new(now),
+            rate_exceeded: 0,
+            paused_until: None,
+            deferred_update: None,
+            waiting_pong: None,
+            blocked_since: None,
+            probed_for: None,
+            closing_until: None,
+            armed_at: Timestamp::ZERO,
+            host_busy: Arc::default(),
+        }
+    }
+
+    /// Runs until the socket is gone and its end is reported.
+    pub(super) async fn run(mut self) {
+        let timer = tokio::time::sleep(self.ws.options.probe_after);
+        let mut timer = std::pin::pin!(timer);
+        let end = std::future::poll_fn(|context| self.poll(context, timer.as_mut())).await;
+        if let Some(guard) = &mut self.guard {
+            guard.end = end;
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut tokio::time::Sleep>) -> Poll<End> {
+        loop {
+            if let Poll::Ready(end) = self.poll_inbound(context) {
+                return Poll::Ready(end);
+            }
+            if let Poll::Ready(end) = self.poll_outbound(context) {
+                return Poll::Ready(end);
+            }
+            let now = self.now();
+            let next = self.next_look();
+            if next > now && next >= self.armed_at && self.armed_at > now {
+                // The timer stands earlier than needed: leave it, and look again when it fires.
+            } else if next > now {
+                self.armed_at = next;
+                timer.as_mut().reset(tokio::time::Instant::now() + next.since(now));
+            } else {
+                if let Poll::Ready(end) = self.look_at_time(context, now) {
+                    return Poll::Ready(end);
+                }
+                continue;
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            // Fired: the instant that was armed is over.
+            self.armed_at = Timestamp::ZERO;
+        }
+    }
+
+    // --- inbound ---
+
+    fn poll_inbound(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        while self.paused_until.is_none()
+            && let Poll::Ready(inbound) = self.socket.poll_receive(context)
+        {
+            let now = self.now();
+            match inbound {
+                Inbound::Closed => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed }),
+                Inbound::Broken => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent }),
+                _ => self.clock.hear(now),
+            }
+            if self.closing_until.is_some() {
+                continue;
+            }
+            match inbound {
+                Inbound::Text(text) => self.on_text(context, &text, now),
+                Inbound::Control => self.on_control(now),
+                Inbound::Binary => self.fail(ErrorCode::BinaryRefused, now),
+                Inbound::TooBig => self.fail(ErrorCode::MessageTooBig, now),
+                Inbound::Violation => self.fail(ErrorCode::ProtocolViolation, now),
+                Inbound::Closed | Inbound::Broken => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    fn on_text(&mut self, context: &mut Context<'_>, text: &str, now: Timestamp) {
+        let within_rate = self.take_from_bucket(now);
+        match ClientMessage::decode(text) {
+            Ok(ClientMessage::Update(update)) => {
+                self.deferred_update = Some(update.state);
+                if within_rate {
+                    self.apply_update();
+                }
+            }
+            _ if !within_rate => self.on_rate_exceeded(now),
+            Ok(ClientMessage::Ping(ping)) => self.on_ping(context, &ping, now),
+            Ok(ClientMessage::Leave) => self.on_leave(now),
+            Ok(ClientMessage::Snapshot) => self.apply(Command::Snapshot { member: self.member }),
+            Ok(ClientMessage::Join(_)) => self.answer(ErrorCode::AlreadyJoined),
+            Ok(command @ (ClientMessage::End(_) | ClientMessage::Extend(_) | ClientMessage::Kick(_))) => {
+                host::start(&self.ws, &self.outbox, self.session, self.member, &self.host_busy, command);
+            }
+            Err(FrameError::Malformed(_)) => self.answer(ErrorCode::MalformedFrame),
+            Err(FrameError::UnknownType(_)) => self.answer(ErrorCode::UnknownType),
+        }
+    }
+
+    fn on_ping(&mut self, context: &mut Context<'_>, ping: &PingRequest<'_>, now: Timestamp) {
+        match ping.active {
+            // The session hears of activity only where it changes something.
+            Some(true) if self.clock.act(now) => self.apply(Command::Activity { member: self.member }),
+            Some(false) if !self.clock.is_hidden() => self.apply(Command::Hide { member: self.member }),
+            _ => {}
+        }
+        let pong = PONGS.with_borrow_mut(|buffer| encode_pong(buffer, ping.id, now));
+        match self.socket.poll_ready(context) {
+            Poll::Ready(Ok(())) => {
+                // A failed write shows up as a broken connection at the next read.
+                self.socket.send_text(pong).ok();
+            }
+            _ => self.waiting_pong = Some(pong),
+        }
+    }
+
+    fn on_control(&mut self, now: Timestamp) {
+        if !self.take_from_bucket(now) {
+            self.on_rate_exceeded(now);
+        }
+    }
+
+    /// Takes the departure at its word and instant, then says goodbye.
+    fn on_leave(&mut self, now: Timestamp) {
+        if let Some(mut guard) = self.guard.take() {
+            guard.end = End { reason: LeaveReason::Left, proof: CloseProof::Observed };
+        }
+        self.begin_close(CloseCode::Normal, "", now);
+    }
+
+    fn take_from_bucket(&mut self, now: Timestamp) -> bool {
+        let options = &self.ws.options;
+        let rate = Rate::new(options.messages_per_s, options.messages_burst);
+        match self.bucket.take(rate, now) {
+            Ok(()) => true,
+            Err(next) => {
+                self.paused_until = Some(next);
+                false
+            }
+        }
+    }
+
+    fn on_rate_exceeded(&mut self, now: Timestamp) {
+        self.rate_exceeded += 1;
+        if self.rate_exceeded > RATE_EXCEEDED_MAX {
+            self.fail(ErrorCode::RateLimited, now);
+        } else if self.rate_exceeded % 20 == 1 {
+            // Once a second at the default rate: the answer must not become a flood of its own.
+            self.answer(ErrorCode::RateLimited);
+        }
+    }
+
+    fn apply_update(&mut self) {
+        let Some(state) = self.deferred_update.take() else { return };
+        if state.get().len() > self.ws.options.state_bytes_max {
+            self.answer(ErrorCode::StateTooLarge);
+        } else {
+            self.apply(Command::Update { member: self.member, state: state.get().into() });
+        }
+    }
+
+    fn apply(&self, command: Command) {
+        // Refusals mean that the session has just let this connection go; its close is in the outbox.
+        if let Ok(applied) = self.ws.hub.apply(self.session, command) {
+            drop(applied);
+        }
+    }
+
+    fn answer(&self, code: ErrorCode) {
+        self.outbox.push(Outgoing::Error(code));
+    }
+
+    // --- outbound ---
+
+    fn poll_outbound(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        let broken = Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent });
+        loop {
+            match self.socket.poll_ready(context) {
+                Poll::Pending => return self.note_blocked(),
+                Poll::Ready(Err(())) => return if self.closing_until.is_some() { Poll::Pending } else { broken },
+                Poll::Ready(Ok(())) => {}
+            }
+            if let Some(pong) = self.waiting_pong.take() {
+                self.socket.send_text(pong).ok();
+                continue;
+            }
+            if self.closing_until.is_some() {
+                break;
+            }
+            match self.outbox.poll_take(context) {
+                Poll::Pending => break,
+                Poll::Ready(Taken::Send(Outgoing::Frame(frame))) => {
+                    self.socket.send_text(frame.native(encode_event)).ok();
+                }
+                Poll::Ready(Taken::Send(Outgoing::Error(code))) => {
+                    self.socket.send_text(encode_error(code, None, None)).ok();
+                }
+                Poll::Ready(Taken::NeedsSnapshot) => self.apply(Command::Snapshot { member: self.member }),
+                Poll::Ready(Taken::Close(reason)) => self.on_close_order(reason),
+            }
+        }
+        match self.socket.poll_flush(context) {
+            Poll::Pending => self.note_blocked(),
+            Poll::Ready(Err(())) if self.closing_until.is_none() => broken,
+            Poll::Ready(_) => {
+                self.blocked_since = None;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn note_blocked(&mut self) -> Poll<End> {
+        let now = self.now();
+        self.blocked_since.get_or_insert(now);
+        Poll::Pending
+    }
+
+    /// The session or the server has let this connection go.
+    fn on_close_order(&mut self, reason: CloseReason) {
+        let code = close_code(reason);
+        // At the end of a session everybody was told by `ended` already.
+        if reason != CloseReason::SessionEnded {
+            let spread = self.ws.options.restart_spread;
+            let retry_after = (reason == CloseReason::Restarting).then(|| self.ws.hub.clock().jitter(spread));
+            self.socket.send_text(encode_error(code, None, retry_after)).ok();
+        }
+        let now = self.now();
+        self.begin_close(close_of(code), code.message(), now);
+    }
+
+    /// The client broke the rules: say which, then close.
+    fn fail(&mut self, code: ErrorCode, now: Timestamp) {
+        self.socket.send_text(encode_error(code, None, None)).ok();
+        self.begin_close(close_of(code), code.message(), now);
+    }
+
+    fn begin_close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
+        self.socket.send_close(code, reason).ok();
+        self.paused_until = None;
+        self.closing_until = Some(now + self.ws.options.close_confirm_timeout);
+    }
+
+    // --- time ---
+
+    /// The next instant at which the passing of time alone matters to this socket.
+    fn next_look(&self) -> Timestamp {
+        let options = &self.ws.options;
+        if let Some(closing_until) = self.closing_until {
+            return closing_until;
+        }
+        let evidence_at = self.clock.evidence_at();
+        let silence = if self.probed_for == Some(evidence_at) { options.dead_after } else { options.probe_after };
+        let blocked = self.blocked_since.map_or(Timestamp::NEVER, |since| since + options.slow_consumer_timeout);
+        (evidence_at + silence).min(blocked).min(self.paused_until.unwrap_or(Timestamp::NEVER))
+    }
+
+    fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp) -> Poll<End> {
+        let options = &self.ws.options;
+        if self.closing_until.is_some_and(|until| until <= now) {
+            return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent });
+        }
+        if self.blocked_since.is_some_and(|since| since + options.slow_consumer_timeout <= now) {
+            return Poll::Ready(self.give_up(context, ErrorCode::SlowConsumer, LeaveReason::SlowConsumer));
+        }
+        let evidence_at = self.clock.evidence_at();
+        if evidence_at + options.dead_after <= now {
+            return Poll::Ready(self.give_up(context, ErrorCode::LivenessTimeout, LeaveReason::LivenessTimeout));
+        }
+        if evidence_at + options.probe_after <= now && self.probed_for != Some(evidence_at) {
+            self.probed_for = Some(evidence_at);
+            if let Poll::Ready(Ok(())) = self.socket.poll_ready(context) {
+                self.socket.send_ping().ok();
+            }
+        }
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            if self.deferred_update.is_some() && self.take_from_bucket(now) {
+                self.apply_update();
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Tells a peer that most likely does not listen any more, without waiting for it.
+    fn give_up(&mut self, context: &mut Context<'_>, code: ErrorCode, reason: LeaveReason) -> End {
+        self.socket.send_text(encode_error(code, None, None)).ok();
+        self.socket.send_close(close_of(code), code.message()).ok();
+        // What the peer does not take is lost with the connection.
+        let (Poll::Pending | Poll::Ready(_)) = self.socket.poll_flush(context);
+        End { reason, proof: CloseProof::Silent }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.ws.hub.clock().now()
+    }
+}

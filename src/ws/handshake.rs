@@ -1,0 +1,330 @@
+//! From an HTTP request to a joined socket.
+//!
+//! A browser cannot read the status of a failed upgrade, so refusals come after it: an `error` frame with a sentence,
+//! then a close code.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{
+    CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::upgrade::OnUpgrade;
+use rollcall_core::{Event, Join, Member, Timestamp};
+use rollcall_protocol::{ClientMessage, ErrorCode, JoinRequest, SUBPROTOCOL};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tracing::{Instrument, debug, info_span};
+
+use super::connection::{CloseGuard, Connection};
+use super::convert::{JoinedExtras, encode_error, encode_joined, refusal_code};
+use super::gate::{Turned, Unauthenticated};
+use super::socket::{Inbound, Socket};
+use super::{SharedWs, WsOptions};
+use crate::admission::{AdmissionError, Grant};
+use crate::http::problem;
+use crate::hub::{DispatchError, Outgoing, Taken};
+
+/// `GET /v1/ws`.
+pub async fn upgrade(
+    State(ws): State<SharedWs>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    mut request: Request,
+) -> Response {
+    let Some(accept) = accept_key(request.headers()) else {
+        return problem(ErrorCode::InvalidRequest, "this is a WebSocket endpoint: send an upgrade request, version 13");
+    };
+    if !offers_subprotocol(request.headers()) {
+        return problem(ErrorCode::InvalidRequest, "offer the WebSocket subprotocol rollcall.v1");
+    }
+    let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return problem(ErrorCode::InvalidRequest, "the connection cannot be upgraded");
+    };
+    // Waiting here costs the client time and the server nothing; running all at once would fragment memory for good.
+    let Ok(permit) = ws.gate.handshakes.clone().acquire_owned().await else {
+        return problem(ErrorCode::Overloaded, "the server is stopping");
+    };
+    let origin_allowed = is_origin_allowed(request.headers(), &ws.options);
+    let task = ws.clone();
+    let span = info_span!("ws.connection");
+    ws.tasks.spawn(
+        async move {
+            let upgraded = match on_upgrade.await {
+                Ok(upgraded) => upgraded,
+                Err(error) => return debug!(error = &error as &dyn std::error::Error, "upgrade failed"),
+            };
+            let Ok(socket) = Socket::new(upgraded, &task.options).await else { return };
+            drop(permit);
+            // A second, smaller task: the memory of the handshake is not kept for the life of the socket.
+            if let Some(connection) = Box::pin(admit(&task, socket, address, origin_allowed)).await {
+                task.clone().tasks.spawn(connection.run());
+            }
+        }
+        .instrument(span),
+    );
+    let headers = [
+        (CONNECTION, HeaderValue::from_static("Upgrade")),
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (SEC_WEBSOCKET_ACCEPT, accept),
+        (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL)),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// Why a socket is not let in.
+struct Refused {
+    code: ErrorCode,
+    detail: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, detail: None, retry_after: None }
+    }
+}
+
+/// Everything between the upgrade and the `joined` frame.
+async fn admit(ws: &SharedWs, mut socket: Socket, address: SocketAddr, origin_allowed: bool) -> Option<Connection> {
+    let outcome = match enter(ws, address, origin_allowed) {
+        Err(refused) => Err(refused),
+        Ok(unauthenticated) => match first_frame(ws, &mut socket).await {
+            Some(Ok(request)) => {
+                let outcome = join(ws, &mut socket, address, *request).await;
+                drop(unauthenticated);
+                outcome
+            }
+            Some(Err(refused)) => Err(refused),
+            // Gone before it said anything.
+            None => return None,
+        },
+    };
+    match outcome {
+        Ok((outbox, clock, guard)) => {
+            ws.metrics.connection_opened();
+            Some(Connection::new(socket, outbox, clock, guard, ws.hub.clock().now()))
+        }
+        Err(refused) => {
+            refuse(ws, socket, refused).await;
+            None
+        }
+    }
+}
+
+fn enter(ws: &SharedWs, address: SocketAddr, origin_allowed: bool) -> Result<Unauthenticated, Refused> {
+    if !origin_allowed {
+        return Err(ErrorCode::OriginRefused.into());
+    }
+    if ws.hub.is_draining() {
+        return Err(ErrorCode::Restarting.into());
+    }
+    let now = ws.hub.clock().now();
+    ws.gate.enter(address.ip(), ws.hub.connections_open(), now).map_err(|turned| refusal_of(turned, now))
+}
+
+fn refusal_of(turned: Turned, now: Timestamp) -> Refused {
+    match turned {
+        Turned::Limited(until) => {
+            Refused { code: ErrorCode::RateLimited, detail: None, retry_after: Some(until.since(now)) }
+        }
+        Turned::Overloaded => ErrorCode::Overloaded.into(),
+    }
+}
+
+/// Waits for the first frame, which must be a join. `None` when the peer went away.
+async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<JoinRequest>, Refused>> {
+    let wait = async {
+        loop {
+            match socket.receive().await {
+                Inbound::Control => {}
+                inbound => return inbound,
+            }
+        }
+    };
+    let Ok(inbound) = tokio::time::timeout(ws.options.first_frame_timeout, wait).await else {
+        return Some(Err(ErrorCode::JoinRequired.into()));
+    };
+    let text = match inbound {
+        Inbound::Text(text) => text,
+        Inbound::Closed | Inbound::Broken => return None,
+        Inbound::Binary => return Some(Err(ErrorCode::BinaryRefused.into())),
+        Inbound::TooBig => return Some(Err(ErrorCode::MessageTooBig.into())),
+        Inbound::Violation | Inbound::Control => return Some(Err(ErrorCode::ProtocolViolation.into())),
+    };
+    if text.len() > ws.options.join_bytes_max {
+        return Some(Err(ErrorCode::MessageTooBig.into()));
+    }
+    Some(match ClientMessage::decode(&text) {
+        Ok(ClientMessage::Join(request)) => Ok(request),
+        Ok(_) => Err(ErrorCode::JoinRequired.into()),
+        Err(_) => Err(ErrorCode::ProtocolViolation.into()),
+    })
+}
+
+type Joined = (std::sync::Arc<crate::hub::Outbox>, std::sync::Arc<rollcall_core::ConnectionClock>, CloseGuard);
+
+async fn join(
+    ws: &SharedWs,
+    socket: &mut Socket,
+    address: SocketAddr,
+    request: JoinRequest,
+) -> Result<Joined, Refused> {
+    let started_at = ws.hub.clock().now();
+    ws.gate.may_join(address.ip(), started_at).map_err(|turned| refusal_of(turned, started_at))?;
+    let state = request.state.as_ref().map(|state| state.get());
+    if state.is_some_and(|state| state.len() > ws.options.state_bytes_max) {
+        return Err(ErrorCode::StateTooLarge.into());
+    }
+    let permit = ws.gate.handshakes.acquire().await;
+    let grant = ws.admission.admit(&request).await.map_err(|error| {
+        if error.is_clients_fault() {
+            ws.gate.join_failed(address.ip(), started_at);
+        }
+        ws.metrics.join_refused(error.code());
+        refused_by(&error)
+    })?;
+    drop(permit);
+    let joined = enter_session(ws, socket, &request, grant).await;
+    ws.metrics.join_took(ws.hub.clock().now().since(started_at));
+    joined
+}
+
+fn refused_by(error: &AdmissionError) -> Refused {
+    Refused { code: error.code(), detail: None, retry_after: error.retry_after() }
+}
+
+/// Lets the granted join into its session and answers when it is durable.
+async fn enter_session(
+    ws: &SharedWs,
+    socket: &mut Socket,
+    request: &JoinRequest,
+    grant: Grant,
+) -> Result<Joined, Refused> {
+    let (connection, clock) = ws.hub.open_connection();
+    let outbox = ws.hub.outbox();
+    let resume = ws.admission.resume_token(&grant, connection);
+    let member = Member { participant: grant.participant, connection };
+    let session = grant.session;
+    let client = request.client.as_ref();
+    let join = Join {
+        connection,
+        participant: grant.participant,
+        identity: grant.identity.clone(),
+        verified: grant.verified,
+        name: grant.name.clone(),
+        role: grant.role.clone(),
+        state: request.state.as_ref().map(|state| state.get().into()),
+        invite: grant.invite,
+        token_expires_at: grant.stay_until,
+        resumed: grant.resumed,
+        closed_ago: client.and_then(|client| client.closed_ms_ago).map(Duration::from_millis),
+        clock: clock.clone(),
+    };
+    let applied = match ws.hub.join(session, join, outbox.clone()) {
+        Ok(applied) => applied,
+        Err(error) => {
+            ws.admission.give_back(&grant).await;
+            return Err(dispatch_code(error).into());
+        }
+    };
+    // From here on the end is reported whatever happens, also if the join never becomes durable.
+    let guard = CloseGuard::new(ws.clone(), session, member);
+    let durable = if ws.options.ack_in_postgres {
+        applied.receipt.in_postgres().await
+    } else {
+        applied.receipt.durable().await
+    };
+    if durable.is_err() {
+        return Err(ErrorCode::Overloaded.into());
+    }
+    let first = std::future::poll_fn(|context| outbox.poll_take(context)).await;
+    let Taken::Send(Outgoing::Frame(frame)) = first else { return Err(ErrorCode::Internal.into()) };
+    let Event::Joined(joined) = frame.event() else { return Err(ErrorCode::Internal.into()) };
+    let extras = JoinedExtras {
+        resume: &resume,
+        ping_interval: ws.options.ping_interval,
+        durability: if ws.options.ack_in_postgres { "postgres" } else { "local" },
+        server_time: ws.hub.clock().now(),
+    };
+    // A peer that has gone meanwhile is noticed by the connection's task.
+    socket.send_when_ready(encode_joined(joined, &extras)).await.ok();
+    Ok((outbox, clock, guard))
+}
+
+fn dispatch_code(error: DispatchError) -> ErrorCode {
+    match error {
+        DispatchError::NotLive => ErrorCode::SessionNotFound,
+        DispatchError::Refused(refusal) => refusal_code(refusal),
+        DispatchError::Ledger(_) | DispatchError::SessionsFull => ErrorCode::Overloaded,
+    }
+}
+
+/// Says why, closes, and waits a moment for the answer so that the words are not lost with the connection.
+async fn refuse(ws: &SharedWs, mut socket: Socket, refused: Refused) {
+    let Refused { code, detail, retry_after } = refused;
+    let closing = async {
+        socket.send_when_ready(encode_error(code, detail.as_deref(), retry_after)).await?;
+        socket.close_when_ready(super::convert::close_of(code), code.message()).await?;
+        while !matches!(socket.receive().await, Inbound::Closed | Inbound::Broken) {}
+        Ok::<(), ()>(())
+    };
+    // A peer that does not listen is left alone after the time that every close gets.
+    tokio::time::timeout(ws.options.close_confirm_timeout, closing).await.ok();
+}
+
+fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
+    let has = |name, token: &str| {
+        let values = headers.get_all(name);
+        values.iter().filter_map(|value| value.to_str().ok()).any(|value| lists(value, token))
+    };
+    let key = headers.get(SEC_WEBSOCKET_KEY)?;
+    let asks = has(CONNECTION, "upgrade") && has(UPGRADE, "websocket") && has(SEC_WEBSOCKET_VERSION, "13");
+    asks.then(|| HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()).flatten()
+}
+
+fn offers_subprotocol(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
+    values.iter().filter_map(|value| value.to_str().ok()).any(|value| lists(value, SUBPROTOCOL))
+}
+
+fn lists(value: &str, token: &str) -> bool {
+    value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// A page may connect when its origin is on the list, or is the server's own, or is loopback where that is allowed.
+fn is_origin_allowed(headers: &HeaderMap, options: &WsOptions) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    if options.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let Some((_, authority)) = origin.split_once("://") else { return false };
+    let own = headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| host == authority);
+    own || (options.allow_loopback_origins && is_loopback(authority))
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_taken_literally() {
+        for good in ["localhost:3000", "localhost", "127.0.0.1:80", "[::1]:8080"] {
+            assert!(is_loopback(good), "{good}");
+        }
+        for bad in ["localhost.evil.example", "127.0.0.1.evil.example", "example.com", "10.0.0.1:80", "[::2]"] {
+            assert!(!is_loopback(bad), "{bad}");
+        }
+    }
+}

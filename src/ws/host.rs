@@ -1,0 +1,72 @@
+//! What a host may do over its socket. Each command goes to the control plane, in a task of its own: the database must
+//! not hold up the socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+
+use rollcall_core::{Actor, Member, SessionId};
+use rollcall_protocol::{ClientMessage, ErrorCode};
+
+use super::SharedWs;
+use crate::control::ending::{EndRequest, Extension};
+use crate::control::{Call, ControlError};
+use crate::hub::{Outbox, Outgoing};
+
+/// Checks the role and starts the command. One at a time for each connection: a second one is told to wait.
+pub(super) fn start(
+    ws: &SharedWs,
+    outbox: &Arc<Outbox>,
+    session: SessionId,
+    member: Member,
+    busy: &Arc<AtomicBool>,
+    command: ClientMessage<'_>,
+) {
+    let spec = ws.hub.read(session, |session| {
+        let is_host = session.role_of(member).is_some_and(|role| role.is_host());
+        is_host.then(|| session.spec().tenant)
+    });
+    let Some(Some(tenant)) = spec else {
+        return outbox.push(Outgoing::Error(ErrorCode::Forbidden));
+    };
+    let Some(command) = HostCommand::from_message(command) else {
+        return outbox.push(Outgoing::Error(ErrorCode::MalformedFrame));
+    };
+    if busy.swap(true, AcqRel) {
+        return outbox.push(Outgoing::Error(ErrorCode::RateLimited));
+    }
+    let call = Call::new(tenant, Actor::Participant(member.participant));
+    let (ws, outbox, busy) = (ws.clone(), outbox.clone(), busy.clone());
+    let tasks = ws.tasks.clone();
+    tasks.spawn(async move {
+        // Success shows in what everybody is told: `ended`, `extended`, or a leave.
+        if let Err(error) = command.run(&ws, call, session).await {
+            outbox.push(Outgoing::Error(error.code()));
+        }
+        busy.store(false, Release);
+    });
+}
+
+enum HostCommand {
+    End(EndRequest),
+    Extend(Extension),
+    Kick(rollcall_core::ParticipantId),
+}
+
+impl HostCommand {
+    fn from_message(message: ClientMessage<'_>) -> Option<Self> {
+        match message {
+            ClientMessage::End(end) => Some(Self::End(EndRequest { reason: end.reason })),
+            ClientMessage::Extend(extend) => Some(Self::Extend(Extension { by_s: i64::try_from(extend.by_s).ok()? })),
+            ClientMessage::Kick(kick) => kick.participant_id.parse().ok().map(Self::Kick),
+            _ => None,
+        }
+    }
+
+    async fn run(self, ws: &SharedWs, call: Call, session: SessionId) -> Result<(), ControlError> {
+        match self {
+            Self::End(request) => ws.control.end_session(&call, session, request).await.map(drop),
+            Self::Extend(extension) => ws.control.extend_session(&call, session, extension).await.map(drop),
+            Self::Kick(participant) => ws.control.kick(&call, session, participant).await,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Sockets: accepting, the handshake, one task for each connection.
+//!
+//! Reading order: [`accept`] (TCP and HTTP), [`handshake`] (upgrade, origin, first frame, join), [`connection`] (the life
+//! of a socket), [`socket`] (the only code that knows how frames are read and written), [`convert`] (core ↔ wire).
+
+mod accept;
+mod connection;
+mod convert;
+mod gate;
+mod handshake;
+mod host;
+mod rate;
+mod socket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use accept::{Listener, serve};
+pub use gate::{AddressLimits, Gate, Unauthenticated};
+pub use handshake::upgrade;
+
+use crate::admission::Admission;
+use crate::control::Control;
+use crate::hub::Hub;
+use crate::metrics::WsMetrics;
+use tokio_util::task::TaskTracker;
+
+/// Limits and times of sockets. The configuration documents each.
+#[derive(Debug, Clone)]
+pub struct WsOptions {
+    /// Origins whose pages may connect; `None` accepts loopback origins only, as `dev` does. A client that sends no
+    /// origin is no browser and is let through: it holds a token or gets nowhere.
+    pub origins: Vec<String>,
+    pub allow_loopback_origins: bool,
+    pub header_timeout: Duration,
+    pub first_frame_timeout: Duration,
+    pub frame_bytes_max: usize,
+    pub message_bytes_max: usize,
+    pub join_bytes_max: usize,
+    pub state_bytes_max: usize,
+    pub messages_per_s: u32,
+    pub messages_burst: u32,
+    pub ping_interval: Duration,
+    /// Silent for this long: the server sends a WebSocket ping.
+    pub probe_after: Duration,
+    /// Silent for this long: the connection is dead.
+    pub dead_after: Duration,
+    /// A write that makes no progress for this long closes the socket.
+    pub slow_consumer_timeout: Duration,
+    /// How long a peer has to answer a close; its answer proves that it was there until then.
+    pub close_confirm_timeout: Duration,
+    /// Longest pause that clients are told to make before they come back after a restart; the pause is drawn at random.
+    pub restart_spread: Duration,
+    /// Answer joins only when Postgres has them, not already when this server's disk has.
+    pub ack_in_postgres: bool,
+}
+
+/// What every socket shares.
+pub struct WsState {
+    pub hub: Hub,
+    pub admission: Admission,
+    pub control: Control,
+    pub options: WsOptions,
+    pub gate: Arc<Gate>,
+    pub metrics: WsMetrics,
+    /// Connection tasks; shutdown waits for them.
+    pub tasks: TaskTracker,
+}
+
+pub type SharedWs = Arc<WsState>;
