@@ -1,3 +1,4 @@
-//! The Rollcall server.
-
-pub mod store;
+//! placeholder
+pub mod config;
+pub mod embedded_pg;
+pub mod telemetry;
