@@ -126,9 +126,8 @@ async fn resolve_heard(conn: &mut PgConnection, epoch: Epoch, folded: &mut Folde
         return Ok(());
     }
     let connections: Vec<i64> = folded.heard.keys().copied().collect();
-    let holders = sqlx::query_file!("src/store/queries/ledger_heard_people.sql", epoch.0, &connections)
-        .fetch_all(conn)
-        .await?;
+    let holders =
+        sqlx::query_file!("src/store/queries/ledger_heard_people.sql", epoch.0, &connections).fetch_all(conn).await?;
     for holder in holders {
         if let Some(line) = folded.heard.get(&holder.connection).copied() {
             folded.see((holder.session_id.into(), holder.participant_id.into()), &line);
