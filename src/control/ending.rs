@@ -12,7 +12,7 @@ use super::sessions::ends_at;
 use super::validation::{ENDS_IN_S_MAX, EXTEND_BY_S, REASON_CHARACTERS_MAX, Violations};
 use super::views::SessionView;
 use super::{Call, Control, ControlError, Done, LiveError, date_time, timestamp};
-use crate::store::audit::{self, ControlEvent};
+use crate::store::audit::{self, Change, ControlEvent};
 use crate::store::participants;
 use crate::store::sessions::{self, Recovered, SessionRow};
 
@@ -141,7 +141,7 @@ impl Control {
 
     async fn write_end(
         &self,
-        mut transaction: sqlx::Transaction<'static, sqlx::Postgres>,
+        mut transaction: Change,
         call: &Call,
         mut row: SessionRow,
         request: EndRequest,
