@@ -13,6 +13,8 @@ pub mod live;
 pub mod mapping;
 pub mod migrate;
 pub mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::str::FromStr;
 use std::time::Duration;
