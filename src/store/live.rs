@@ -150,6 +150,7 @@ impl Store {
             () => None,
         };
         if let Some(outcome) = refusal {
+            tx.rollback().await?;
             return Ok(outcome);
         }
         count_use(&mut tx, invite, participant, now).await?;
@@ -186,13 +187,11 @@ impl Store {
     async fn load_sessions(&self, ids: &[Uuid]) -> Result<Vec<LoadedSession>, StoreError> {
         // Session and participants as of one instant.
         let mut tx = self.pool.begin_with("begin isolation level repeatable read read only").await?;
-        let rows = sqlx::query_file_as!(SessionRow, "src/store/queries/live_sessions.sql", ids)
-            .fetch_all(&mut *tx)
-            .await?;
+        let rows =
+            sqlx::query_file_as!(SessionRow, "src/store/queries/live_sessions.sql", ids).fetch_all(&mut *tx).await?;
         let mut sessions = rows.into_iter().map(LoadedSession::try_from).collect::<Result<Vec<_>, _>>()?;
-        let restored = sqlx::query_file_as!(RestoredRow, "src/store/queries/live_restored.sql", ids)
-            .fetch_all(&mut *tx)
-            .await?;
+        let restored =
+            sqlx::query_file_as!(RestoredRow, "src/store/queries/live_restored.sql", ids).fetch_all(&mut *tx).await?;
         tx.commit().await?;
         for row in restored {
             // Both lists are sorted by session.

@@ -61,9 +61,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
-            .after_connect(move |conn, _| {
-                Box::pin(async move { set_statement_timeout(conn, statement_timeout).await })
-            })
+            .after_connect(move |conn, _| Box::pin(async move { set_statement_timeout(conn, statement_timeout).await }))
             .connect_with(connect)
             .await?;
         Ok(Self { pool, statement_timeout })

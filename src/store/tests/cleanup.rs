@@ -97,9 +97,12 @@ async fn a_node_that_may_know_more_protects_its_sessions() {
     assert_eq!(value(&store, ENDED).await, "0");
 
     // Its lease ran out three days ago, but this database has only just come up: leases look old after any outage.
-    run(&store, format!("update rollcall.node_epochs set lease_until = now() - interval '3 days' where epoch = {epoch}"))
-        .await
-        .expect("prepares");
+    run(
+        &store,
+        format!("update rollcall.node_epochs set lease_until = now() - interval '3 days' where epoch = {epoch}"),
+    )
+    .await
+    .expect("prepares");
     assert_eq!(value(&store, ENDED).await, "0");
     let up = "select clock_timestamp() - pg_postmaster_start_time() > interval '10 milliseconds'";
     assert_eq!(value(&store, up).await, "true");

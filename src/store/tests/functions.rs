@@ -4,6 +4,7 @@ use super::{database, empty_database, fresh_id, make_session, make_tenant, now, 
 use crate::store::Store;
 use crate::store::mapping::to_utc;
 use rollcall_core::Timestamp;
+use sqlx::AssertSqlSafe;
 
 #[tokio::test]
 async fn migrating_twice_and_at_once_is_safe() {
@@ -40,11 +41,11 @@ async fn the_ledger_is_append_only() {
         "truncate rollcall.evidence_marks".to_owned(),
     ] {
         for role in ["origin", "replica"] {
-            let error = run(&store, format!("begin; set local session_replication_role = {role}; {statement}; commit"))
-                .await
-                .expect_err(&statement);
-            assert!(error.to_string().contains("append-only"), "{statement}: {error}");
-            run(&store, "rollback").await.expect("tidies");
+            let mut tx = store.pool.begin().await.expect("begins");
+            let text = format!("set local session_replication_role = {role}; {statement}");
+            let error = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *tx).await.expect_err(&statement);
+            assert!(error.to_string().contains("append-only"), "{statement} as {role}: {error}");
+            tx.rollback().await.expect("rolls back");
         }
     }
     assert_eq!(value(&store, format!("select count(*) from {log}")).await, "1");
@@ -90,7 +91,8 @@ async fn apps_log_events_of_their_own_and_no_others() {
     let tenant = make_tenant(&store).await;
     let session = make_session(&store, tenant, fresh_id(), Timestamp(1_000_000)).await;
     let log = |arguments: &str| format!("select rollcall.log_session_event({arguments})");
-    let keyed = log(&format!("'{session}', 'app.call_started', p_metadata => '{{\"a\": 1}}', p_idempotency_key => 'k'"));
+    let keyed =
+        log(&format!("'{session}', 'app.call_started', p_metadata => '{{\"a\": 1}}', p_idempotency_key => 'k'"));
     assert_eq!(value(&store, keyed.clone()).await, "1");
     assert_eq!(value(&store, keyed).await, "1", "the same key is the same event");
     assert_eq!(value(&store, log(&format!("'{session}', 'app.call_ended'"))).await, "2");
@@ -166,7 +168,7 @@ async fn the_bill_is_what_one_computes_by_hand() {
         )
     };
     assert_eq!(value(&store, bill(&ann, "")).await, "(3,190.5,160.5,30,50,160.5,0.000003,f)");
-    assert_eq!(value(&store, bill(&bob, "")).await, "(2,180,180,0,50,180,0.000003,t)");
+    assert_eq!(value(&store, bill(&bob, "")).await, "(2,180,180,0,50,180,0.000007,t)");
     // Clipped to [80, 220): 70 + 10.5 seconds of Ann; the uncertainty of a span belongs to the period of its end.
     let part = ", to_timestamp(80), to_timestamp(220)";
     assert_eq!(value(&store, bill(&ann, part)).await, "(3,90.5,80.5,10,50,80.5,0.000003,f)");

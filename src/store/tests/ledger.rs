@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rollcall_core::{
-    Actor, ConnectionId, Epoch, Fact, LeaveReason, Record, SessionEndReason, SessionFact, SessionId, TenantId,
+    Actor, ConnectionId, Epoch, Fact, InviteId, LeaveReason, ParticipantId, Record, Role, SessionEndReason,
+    SessionFact, SessionId, Status, TenantId, WarningCause,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use super::history::History;
 use super::{LEASE, database, fresh_id, make_session, make_tenant, now, run, value, verify};
 use crate::store::Store;
 use crate::store::epochs::EpochState;
+use crate::store::ledger::fold::is_passive;
 use crate::store::ledger::{BatchOutcome, apply_batch};
 
 async fn start(store: &Store) -> (PgConnection, History) {
@@ -211,4 +213,43 @@ async fn a_crashed_span_is_only_ever_raised() {
         .await
         .expect("applies");
     assert_eq!(value(&store, end).await, "1");
+}
+
+/// The flusher raises last_seen_at itself so that the trigger finds nothing to do; both must mean the same events.
+#[tokio::test]
+async fn passive_events_are_the_same_in_rust_and_sql() {
+    let store = database().await;
+    let participant = ParticipantId(fresh_id());
+    let connection = ConnectionId { epoch: Epoch(1), counter: 1 };
+    let (role, invite, at) = (Role::guest(), InviteId(fresh_id()), now());
+    let facts = [
+        SessionFact::SessionStarted,
+        SessionFact::SessionEnded { reason: SessionEndReason::Idle, by: Actor::Server },
+        SessionFact::SessionWarned { cause: WarningCause::Idle, ends_at: at },
+        SessionFact::ParticipantJoined {
+            participant,
+            identity: "ann".into(),
+            verified: true,
+            name: None,
+            role: role.clone(),
+            invite: None,
+        },
+        SessionFact::ConnectionOpened { participant, connection, role, invite: None, resumed: None },
+        SessionFact::ConnectionClosed {
+            participant,
+            connection,
+            connected_at: at,
+            reason: LeaveReason::Left,
+            uncertainty_us: 0,
+        },
+        SessionFact::ConnectionCloseAmended { participant, connection, uncertainty_us: 0 },
+        SessionFact::PresenceChanged { participant, status: Status::Away },
+        SessionFact::ParticipantLeft { participant, reason: LeaveReason::Left, by: Actor::Server },
+        SessionFact::StateUpdated { participant, state: "{}".into() },
+        SessionFact::InviteExpired { invite },
+    ];
+    for fact in &facts {
+        let sql = format!("select rollcall.is_passive_event('{}')", fact.event_type());
+        assert_eq!(value(&store, sql).await, is_passive(fact).to_string(), "{}", fact.event_type());
+    }
 }

@@ -72,8 +72,7 @@ async fn a_limited_invite_lets_in_exactly_as_many() {
         attempts.spawn(async move { (person, store.consume_invite(invite, person, now()).await.expect("answers")) });
     }
     let outcomes = attempts.join_all().await;
-    let first: Vec<_> =
-        outcomes.iter().filter(|(_, outcome)| *outcome == Consumed::Consumed { first: true }).collect();
+    let first: Vec<_> = outcomes.iter().filter(|(_, outcome)| *outcome == Consumed::Consumed { first: true }).collect();
     assert_eq!(first.len(), 3, "{outcomes:?}");
     for (person, outcome) in &outcomes {
         let admitted = first.iter().any(|(admitted, _)| admitted == person);
