@@ -150,6 +150,7 @@ impl Store {
             () => None,
         };
         if let Some(outcome) = refusal {
+            tx.rollback().await?;
             return Ok(outcome);
         }
         count_use(&mut tx, invite, participant, now).await?;

@@ -22,6 +22,8 @@ pub mod participants;
 pub mod recovery;
 pub mod sessions;
 pub mod tenants;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 pub mod usage;
 
