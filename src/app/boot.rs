@@ -30,6 +30,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Sessions and invites read at once while the live state is loaded.
 const LOAD_PAGE_ROWS: i64 = 1_000;
 
+/// Invites that expired longer ago are not loaded; their visitors are told by way of the database.
+const INVITES_KEPT_EXPIRED: Duration = Duration::from_secs(24 * 3600);
+
 /// Builds everything. When this returns, earlier runs are brought to their end and the live state is loaded.
 pub(super) async fn build(
     config: Config,
@@ -169,6 +172,7 @@ fn start_ledger(
         reader: journal.reader()?,
         store: store.clone(),
         clock,
+        node_name: config.node_name.clone(),
         options: FlusherOptions {
             flush_rows_max: config.ledger.flush_rows_max as usize,
             flush_interval: config.ledger.flush_interval_ms.duration(),
@@ -195,13 +199,15 @@ async fn load_live_state(hub: &Hub, store: &Store, attested_until: Option<Timest
             }
         }
     }
+    // Without an earlier run nothing that has expired is waiting to be recorded.
+    let settled_until = attested_until.unwrap_or(hub.clock().now());
     let mut after = None;
     loop {
-        let page = store.load_live_invites(after, LOAD_PAGE_ROWS).await?;
+        let page = store.load_live_invites(after, hub.clock().now() - INVITES_KEPT_EXPIRED, LOAD_PAGE_ROWS).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.invite);
         for invite in page {
-            hub.remember_invite(invite.into(), attested_until);
+            hub.remember_invite(invite.into(), settled_until);
         }
     }
     info!(sessions = hub.sessions_live(), invites = hub.invites().len(), "live state loaded");

@@ -31,6 +31,8 @@ pub enum ControlError {
     ExternalIdTaken,
     #[error("another tenant has this name")]
     TenantNameTaken,
+    #[error("the key belongs to another tenant")]
+    KeyOfAnotherTenant,
     /// Somebody else is ending it at this moment.
     #[error("the session is just being ended")]
     SessionEnding,
@@ -65,9 +67,11 @@ impl ControlError {
             Self::SessionEnded => ErrorCode::SessionEnded,
             Self::SessionNotEnded => ErrorCode::SessionNotEnded,
             Self::RecoveryWindowOver { .. } => ErrorCode::RecoveryWindowOver,
-            Self::ExternalIdTaken | Self::TenantNameTaken | Self::SessionEnding | Self::TokenNotRepeatable => {
-                ErrorCode::Conflict
-            }
+            Self::ExternalIdTaken
+            | Self::TenantNameTaken
+            | Self::KeyOfAnotherTenant
+            | Self::SessionEnding
+            | Self::TokenNotRepeatable => ErrorCode::Conflict,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
             Self::RequestInProgress => ErrorCode::RequestInProgress,
             Self::Forbidden => ErrorCode::Forbidden,
@@ -103,7 +107,7 @@ impl From<LiveError> for ControlError {
         match error {
             LiveError::NotLive => Self::SessionNotFound,
             LiveError::Refused(refusal) => refusal.into(),
-            LiveError::NotRecorded => Self::Overloaded,
+            LiveError::NotRecorded | LiveError::Full => Self::Overloaded,
         }
     }
 }

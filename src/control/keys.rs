@@ -94,7 +94,8 @@ impl Control {
         Ok((view, key))
     }
 
-    /// Like [`Control::create_key`] with a key that was made elsewhere, as the placeholder key of `dev` is.
+    /// Like [`Control::create_key`] with a key that was made elsewhere, as the placeholder key of `dev` is. Importing it
+    /// again changes nothing, not even that it was revoked.
     ///
     /// # Errors
     /// As [`Control::create_key`].
@@ -127,7 +128,10 @@ impl Control {
             revoked_at: None,
         };
         let mut transaction = self.begin().await?;
-        keys::insert(&mut transaction, &row, &key.hash()).await?;
+        if !keys::insert(&mut transaction, &row, &key.hash()).await? {
+            let known = keys::find(&self.store, tenant, &key.hash()).await?;
+            return known.map(key_view).ok_or(ControlError::KeyOfAnotherTenant);
+        }
         let event = ControlEvent {
             tenant,
             session: None,

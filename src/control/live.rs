@@ -27,6 +27,9 @@ pub enum LiveError {
     /// The journal is full or has failed; the command had no effect that anybody was told of.
     #[error("the records of the command could not be made durable")]
     NotRecorded,
+    /// As many sessions are in memory as may be.
+    #[error("this node has as many live sessions as it may")]
+    Full,
 }
 
 /// What the list and read calls add to a row for a session in memory.
@@ -38,6 +41,7 @@ pub struct LiveFacts {
     pub connections_open: usize,
 }
 
+#[cfg_attr(not(test), expect(unused_variables, reason = "without a hub nothing is looked at"))]
 impl Live {
     /// Carries out a command; returns when its records are durable.
     ///
@@ -168,12 +172,12 @@ pub mod rehearsal {
         }
 
         pub async fn adopt(&self, store: &Store, session: SessionId) -> Result<(), StoreError> {
+            let mut change = store.begin().await?;
             let tenant: Uuid = sqlx::query_scalar("select tenant_id from rollcall.sessions where session_id = $1")
                 .bind(session.0)
-                .fetch_one(store.pool())
+                .fetch_one(&mut *change)
                 .await?;
-            let mut connection = store.pool().acquire().await?;
-            let row = crate::store::sessions::get(&mut connection, TenantId(tenant), session).await?;
+            let row = crate::store::sessions::get(&mut change, TenantId(tenant), session).await?;
             let spec: SessionSpec = crate::control::sessions::spec_of(&row.expect("just read"));
             let policy = Arc::new(PresencePolicy { grace: Duration::ZERO, ..PresencePolicy::default() });
             let now: Timestamp = self.clock.now();

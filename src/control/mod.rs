@@ -27,10 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rollcall_core::{Actor, SessionId, TenantId, Timestamp};
+use rollcall_core::{Actor, SessionId, TenantId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::task::TaskTracker;
 
@@ -40,8 +40,10 @@ pub use secrets::{ApiKey, InviteToken, RootKey};
 pub use validation::{Violation, Violations};
 
 use crate::clock::Clock;
+use crate::store::Store;
+use crate::store::audit::{self, Change};
 use crate::store::idempotency::{self, Claim};
-use crate::store::{Store, StoreError};
+use crate::store::mapping::{from_utc as timestamp, to_utc as date_time};
 
 /// How long the answer to a request with an Idempotency-Key is kept. Later the same key starts a new request.
 pub const ANSWERS_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -164,12 +166,12 @@ impl Control {
         date_time(self.clock.now())
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Postgres>, ControlError> {
-        Ok(self.store.pool().begin().await.map_err(StoreError::from)?)
+    async fn begin(&self) -> Result<Change, ControlError> {
+        Ok(self.store.begin().await?)
     }
 
-    async fn commit(&self, transaction: Transaction<'static, Postgres>) -> Result<(), ControlError> {
-        Ok(transaction.commit().await.map_err(StoreError::from)?)
+    async fn commit(&self, change: Change) -> Result<(), ControlError> {
+        Ok(audit::commit(change).await?)
     }
 
     /// Keeps two changes of one session from reaching the hub in another order than Postgres.
@@ -215,15 +217,4 @@ impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Control").field("settings", &self.settings).finish_non_exhaustive()
     }
-}
-
-/// The instant as the database and JSON have it. Instants outside the calendar become its ends.
-pub fn date_time(at: Timestamp) -> DateTime<Utc> {
-    let end = if at < Timestamp::ZERO { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
-    DateTime::from_timestamp_micros(at.as_micros()).unwrap_or(end)
-}
-
-/// The instant as the core has it.
-pub fn timestamp(at: DateTime<Utc>) -> Timestamp {
-    Timestamp(at.timestamp_micros())
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rollcall_core::{InviteId, TenantId};
-use secrecy::{ExposeSecret as _, SecretBox, SecretString};
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
 /// Random bytes in a secret.
@@ -81,31 +81,18 @@ secret!(
     InviteToken "rci_"
 );
 
-/// The secret of the installation. Everything that must be shown or checked again without being stored comes from it.
-pub struct RootKey(SecretBox<[u8; SECRET_BYTES]>);
+/// Whether the text has the form of an invite token. Says nothing about whether there is such an invite.
+pub fn is_well_formed(token: &str) -> bool {
+    unseal(InviteToken::PREFIX, token).is_ok()
+}
 
-/// The text is not a root key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a root key is 32 random bytes as 64 hexadecimal characters, for example from `openssl rand -hex 32`")]
-pub struct RootKeyError;
+/// The secret of the installation. Everything that must be shown or checked again without being stored comes from it.
+pub struct RootKey(SecretString);
 
 impl RootKey {
-    pub fn from_bytes(bytes: [u8; SECRET_BYTES]) -> Self {
-        Self(SecretBox::new(Box::new(bytes)))
-    }
-
-    /// # Errors
-    /// The text is not 64 hexadecimal characters.
-    pub fn parse(text: &str) -> Result<Self, RootKeyError> {
-        let text = text.trim().as_bytes();
-        if text.len() != SECRET_BYTES * 2 {
-            return Err(RootKeyError);
-        }
-        let mut bytes = [0; SECRET_BYTES];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = hex_digit(pair[0]).zip(hex_digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or(RootKeyError)?;
-        }
-        Ok(Self::from_bytes(bytes))
+    /// The configuration has checked that the text is long enough to be a secret.
+    pub fn from_text(text: &SecretString) -> Self {
+        Self(text.clone())
     }
 
     /// The secret with which a tenant signs join tokens (HS256), as 64 hexadecimal characters. A higher version gives a
@@ -126,7 +113,7 @@ impl RootKey {
     /// unrelated keys.
     pub fn derive(&self, purpose: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         // The only error is a wrong key length, and HMAC takes every length.
-        let mut mac = match Hmac::<Sha256>::new_from_slice(self.0.expose_secret()) {
+        let mut mac = match Hmac::<Sha256>::new_from_slice(self.0.expose_secret().as_bytes()) {
             Ok(mac) => mac,
             Err(_) => unreachable!("HMAC takes keys of every length"),
         };
@@ -150,10 +137,6 @@ pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-fn hex_digit(character: u8) -> Option<u8> {
-    char::from(character).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn seal(prefix: &str, bytes: [u8; SECRET_BYTES]) -> SecretString {
@@ -192,6 +175,10 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
+    fn root_key(text: &str) -> RootKey {
+        RootKey::from_text(&SecretString::from(text))
+    }
+
     #[test]
     fn a_secret_survives_its_text_form() {
         let key = ApiKey::from_random([7; 32]);
@@ -221,13 +208,13 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let key = ApiKey::from_random([9; 32]);
-        let root = RootKey::from_bytes([1; 32]);
+        let root = root_key("a root key");
         assert_eq!(format!("{key:?} {root:?}"), "ApiKey(hidden) RootKey(hidden)");
     }
 
     #[test]
     fn derived_secrets_differ_by_every_input() {
-        let root = RootKey::from_bytes([1; 32]);
+        let root = root_key("a root key");
         let (a, b) = (TenantId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
         let invite = InviteId(Uuid::from_u128(3));
         let secret = |tenant, version| root.signing_secret(tenant, version).expose_secret().to_owned();
@@ -240,16 +227,7 @@ mod tests {
         assert_ne!(token(a, "k", invite), token(b, "k", invite));
         assert_ne!(token(a, "k", invite), token(a, "l", invite));
         assert_ne!(token(a, "k", invite), token(a, "k", InviteId(Uuid::from_u128(4))));
+        assert_ne!(root.derive(b"a", &[]), root_key("another").derive(b"a", &[]));
         assert_ne!(root.derive(b"ab", &[b"c"]), root.derive(b"a", &[b"bc"]));
-    }
-
-    #[test]
-    fn root_keys_are_64_hexadecimal_characters() {
-        let text = "00ff".repeat(16);
-        let parsed = RootKey::parse(&format!(" {text}\n")).expect("valid");
-        assert_eq!(hex(parsed.0.expose_secret()), text);
-        for bad in ["", "00", &"zz".repeat(32), &"é".repeat(32)] {
-            assert_eq!(RootKey::parse(bad).err(), Some(RootKeyError), "{bad}");
-        }
     }
 }

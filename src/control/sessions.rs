@@ -197,9 +197,21 @@ impl Control {
     /// # Errors
     /// The tenant has no such session, or the database is away.
     pub async fn session(&self, tenant: TenantId, session: SessionId) -> Result<SessionView, ControlError> {
-        let mut connection = self.store.pool().acquire().await.map_err(crate::store::StoreError::from)?;
-        let row = sessions::get(&mut connection, tenant, session).await?.ok_or(ControlError::SessionNotFound)?;
+        let row = sessions::find(&self.store, tenant, session).await?.ok_or(ControlError::SessionNotFound)?;
         Ok(self.session_view(row))
+    }
+
+    /// The active session with this external id.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn active_session_named(
+        &self,
+        tenant: TenantId,
+        external_id: &str,
+    ) -> Result<Option<SessionView>, ControlError> {
+        let row = sessions::find_active(&self.store, tenant, external_id).await?;
+        Ok(row.map(|row| self.session_view(row)))
     }
 
     /// Newest first.
@@ -373,4 +385,3 @@ fn leads(warn_before_s: &[i64]) -> Vec<i32> {
 fn small(number: i64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
-

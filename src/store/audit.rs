@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use rollcall_core::{Actor, ParticipantId, SessionId, TenantId};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
+use super::mapping::actor_text;
 use super::{Store, StoreError};
 
 /// One event of the control plane. It is written in the transaction of the change it is about.
@@ -51,6 +52,21 @@ pub struct AuditFilter {
     pub limit: i64,
 }
 
+/// A change of the control plane and its trail, written together or not at all.
+pub type Change = Transaction<'static, Postgres>;
+
+impl Store {
+    /// Starts a change. It is undone when it is dropped without [`commit`].
+    pub async fn begin(&self) -> Result<Change, StoreError> {
+        Ok(self.pool.begin().await?)
+    }
+}
+
+/// Makes a change good. When this fails with [`StoreError::Unavailable`], whether it was made is unknown.
+pub async fn commit(change: Change) -> Result<(), StoreError> {
+    Ok(change.commit().await?)
+}
+
 /// Call it last in a transaction: it holds the row that numbers all control events until the commit.
 pub async fn log_control(connection: &mut PgConnection, event: ControlEvent<'_>) -> Result<(), StoreError> {
     sqlx::query!(
@@ -69,7 +85,11 @@ pub async fn log_control(connection: &mut PgConnection, event: ControlEvent<'_>)
 }
 
 pub async fn list(store: &Store, tenant: TenantId, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-    if filter.newest_first { list_newest_first(store, tenant, filter).await } else { list_oldest_first(store, tenant, filter).await }
+    if filter.newest_first {
+        list_newest_first(store, tenant, filter).await
+    } else {
+        list_oldest_first(store, tenant, filter).await
+    }
 }
 
 async fn list_oldest_first(store: &Store, tenant: TenantId, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
@@ -98,7 +118,7 @@ async fn list_oldest_first(store: &Store, tenant: TenantId, filter: &AuditFilter
         after_seq,
         filter.limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await?;
     Ok(rows)
 }
@@ -129,7 +149,7 @@ async fn list_newest_first(store: &Store, tenant: TenantId, filter: &AuditFilter
         after_seq,
         filter.limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await?;
     Ok(rows)
 }
@@ -138,15 +158,5 @@ fn split(place: Option<AuditPlace>) -> (Option<DateTime<Utc>>, Option<i64>, Opti
     match place {
         Some((at, epoch, seq)) => (Some(at), Some(epoch), Some(seq)),
         None => (None, None, None),
-    }
-}
-
-/// The actor as the audit log names it.
-pub fn actor_text(actor: &Actor) -> String {
-    match actor {
-        Actor::Server => "server".to_owned(),
-        Actor::Operator => "operator".to_owned(),
-        Actor::ApiKey(id) => format!("key:{id}"),
-        Actor::Participant(id) => format!("participant:{id}"),
     }
 }

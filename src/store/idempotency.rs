@@ -111,7 +111,7 @@ pub async fn forget(store: &Store, before: DateTime<Utc>, limit: i64) -> Result<
         before,
         limit,
     )
-    .execute(store.pool())
+    .execute(&store.pool)
     .await?;
     Ok(deleted.rows_affected())
 }

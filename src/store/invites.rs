@@ -138,7 +138,7 @@ pub async fn list(
         after_id,
         limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await?;
     Ok(rows)
 }
@@ -153,7 +153,7 @@ pub async fn check(store: &Store, token_hash: &[u8]) -> Result<Option<InviteChec
          where i.token_hash = $1"#,
         token_hash,
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&store.pool)
     .await?;
     Ok(row)
 }

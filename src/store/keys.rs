@@ -19,10 +19,11 @@ pub struct KeyRow {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-pub async fn insert(connection: &mut PgConnection, row: &KeyRow, key_hash: &[u8]) -> Result<(), StoreError> {
-    sqlx::query!(
+/// False: the key is known already, and nothing was written.
+pub async fn insert(connection: &mut PgConnection, row: &KeyRow, key_hash: &[u8]) -> Result<bool, StoreError> {
+    let inserted = sqlx::query!(
         "insert into rollcall.api_keys (key_id, tenant_id, name, key_hash, key_hint, scopes, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+         values ($1, $2, $3, $4, $5, $6, $7) on conflict (key_hash) do nothing",
         row.key_id,
         row.tenant_id,
         row.name,
@@ -33,7 +34,7 @@ pub async fn insert(connection: &mut PgConnection, row: &KeyRow, key_hash: &[u8]
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(inserted.rows_affected() == 1)
 }
 
 pub async fn list(store: &Store, tenant: TenantId) -> Result<Vec<KeyRow>, StoreError> {
@@ -43,9 +44,23 @@ pub async fn list(store: &Store, tenant: TenantId) -> Result<Vec<KeyRow>, StoreE
          from rollcall.api_keys where tenant_id = $1 order by created_at, key_id",
         tenant.0,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await?;
     Ok(rows)
+}
+
+/// A key of this tenant by its hash, revoked or not.
+pub async fn find(store: &Store, tenant: TenantId, key_hash: &[u8]) -> Result<Option<KeyRow>, StoreError> {
+    let row = sqlx::query_as!(
+        KeyRow,
+        "select key_id, tenant_id, name, key_hint, scopes, created_at, revoked_at
+         from rollcall.api_keys where tenant_id = $1 and key_hash = $2",
+        tenant.0,
+        key_hash,
+    )
+    .fetch_optional(&store.pool)
+    .await?;
+    Ok(row)
 }
 
 /// The key with this hash, as long as it is good. Equality of hashes is decided by an index: what timing could tell
@@ -57,7 +72,7 @@ pub async fn find_usable(store: &Store, key_hash: &[u8]) -> Result<Option<KeyRow
          from rollcall.api_keys where key_hash = $1 and revoked_at is null",
         key_hash,
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&store.pool)
     .await?;
     Ok(row)
 }

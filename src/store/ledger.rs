@@ -59,23 +59,21 @@ pub async fn apply_batch(
             tx.commit().await?;
             return Ok(BatchOutcome::Applied { audit_rows });
         }
-        match position(&mut tx, epoch).await? {
-            None => return Ok(BatchOutcome::Fenced { state: None }),
-            Some((applied_seq, _)) if applied_seq >= last_seq => {
-                return Ok(BatchOutcome::AlreadyApplied { applied_seq });
-            }
-            Some((_, state)) if state != EpochState::Active => {
-                return Ok(BatchOutcome::Fenced { state: Some(state) });
-            }
-            Some((applied_seq, _)) if applied_seq < first_seq - 1 => {
-                return Ok(BatchOutcome::Regressed { applied_seq });
-            }
+        let outcome = match position(&mut tx, epoch).await? {
+            None => BatchOutcome::Fenced { state: None },
+            Some((applied_seq, _)) if applied_seq >= last_seq => BatchOutcome::AlreadyApplied { applied_seq },
+            Some((_, state)) if state != EpochState::Active => BatchOutcome::Fenced { state: Some(state) },
+            Some((applied_seq, _)) if applied_seq < first_seq - 1 => BatchOutcome::Regressed { applied_seq },
             // The head of the batch is in: go on with the rest.
             Some((applied_seq, _)) => {
                 records = &records[(applied_seq + 1 - first_seq) as usize..];
                 first_seq = applied_seq + 1;
+                continue;
             }
-        }
+        };
+        // Not left to the drop: that would keep the transaction, and its locks, until the connection is used again.
+        tx.rollback().await?;
+        return Ok(outcome);
     }
 }
 
@@ -126,9 +124,8 @@ async fn resolve_heard(conn: &mut PgConnection, epoch: Epoch, folded: &mut Folde
         return Ok(());
     }
     let connections: Vec<i64> = folded.heard.keys().copied().collect();
-    let holders = sqlx::query_file!("src/store/queries/ledger_heard_people.sql", epoch.0, &connections)
-        .fetch_all(conn)
-        .await?;
+    let holders =
+        sqlx::query_file!("src/store/queries/ledger_heard_people.sql", epoch.0, &connections).fetch_all(conn).await?;
     for holder in holders {
         if let Some(line) = folded.heard.get(&holder.connection).copied() {
             folded.see((holder.session_id.into(), holder.participant_id.into()), &line);

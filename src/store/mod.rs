@@ -5,14 +5,27 @@
 //! be dropped half-way on a dedicated connection: a cancelled query leaves its answer on the wire. Time limits are set
 //! in Postgres (`statement_timeout`), not around the calls.
 
+mod admission;
+pub mod analytics;
+pub mod audit;
 pub mod changes;
 pub mod epochs;
 pub mod error;
+pub mod idempotency;
+pub mod invites;
+pub mod keys;
 pub mod ledger;
 pub mod live;
 pub mod mapping;
 pub mod migrate;
+pub mod participants;
 pub mod recovery;
+pub mod sessions;
+pub mod tenants;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+pub mod usage;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -20,7 +33,11 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 
+pub use epochs::EpochState;
 pub use error::StoreError;
+pub use ledger::{BatchOutcome, apply_batch};
+pub use live::{Consumed, LoadedSession, StoredInvite};
+pub use recovery::OpenSpan;
 
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -59,9 +76,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
-            .after_connect(move |conn, _| {
-                Box::pin(async move { set_statement_timeout(conn, statement_timeout).await })
-            })
+            .after_connect(move |conn, _| Box::pin(async move { set_statement_timeout(conn, statement_timeout).await }))
             .connect_with(connect)
             .await?;
         Ok(Self { pool, statement_timeout })

@@ -51,7 +51,7 @@ pub async fn list(
         after_id,
         limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await?;
     Ok(rows)
 }
@@ -76,7 +76,7 @@ pub async fn present(
         session.0,
         limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await?;
     Ok(rows)
 }

@@ -183,13 +183,37 @@ pub async fn recover(
     )
     .execute(connection)
     .await;
-    match outcome {
+    match outcome.map_err(StoreError::from) {
         Ok(_) => Ok(Recovered::Yes),
-        Err(sqlx::Error::Database(error)) if error.constraint() == Some("sessions_external_id_key") => {
-            Ok(Recovered::ExternalIdTaken)
-        }
-        Err(error) => Err(error.into()),
+        Err(StoreError::Conflict { .. }) => Ok(Recovered::ExternalIdTaken),
+        Err(error) => Err(error),
     }
+}
+
+/// `None`: there is none, or it belongs to another tenant.
+pub async fn find(store: &Store, tenant: TenantId, session: SessionId) -> Result<Option<SessionRow>, StoreError> {
+    let mut connection = store.pool.acquire().await?;
+    get(&mut connection, tenant, session).await
+}
+
+/// The active session with this external id.
+pub async fn find_active(
+    store: &Store,
+    tenant: TenantId,
+    external_id: &str,
+) -> Result<Option<SessionRow>, StoreError> {
+    let row = sqlx::query_as!(
+        SessionRow,
+        "select session_id, tenant_id, external_id, title, metadata, status, idle_timeout_s, max_duration_s,
+             max_participants, warn_before_s, created_at, started_at, ended_at, end_reason, last_activity_at, hold_until,
+             expires_at, version
+         from rollcall.sessions where tenant_id = $1 and external_id = $2 and status = 'active'",
+        tenant.0,
+        external_id,
+    )
+    .fetch_optional(&store.pool)
+    .await?;
+    Ok(row)
 }
 
 /// Newest first.
@@ -217,7 +241,7 @@ pub async fn list(store: &Store, tenant: TenantId, filter: &SessionFilter) -> Re
         after_id,
         filter.limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await?;
     Ok(rows)
 }

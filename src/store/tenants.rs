@@ -41,7 +41,7 @@ pub async fn list(store: &Store) -> Result<Vec<TenantRow>, StoreError> {
         TenantRow,
         "select tenant_id, name, signing_secret_version, created_at from rollcall.tenants order by created_at, tenant_id",
     )
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await?;
     Ok(rows)
 }
@@ -52,7 +52,7 @@ pub async fn get(store: &Store, tenant: TenantId) -> Result<Option<TenantRow>, S
         "select tenant_id, name, signing_secret_version, created_at from rollcall.tenants where tenant_id = $1",
         tenant.0,
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&store.pool)
     .await?;
     Ok(row)
 }
@@ -63,7 +63,7 @@ pub async fn get_by_name(store: &Store, name: &str) -> Result<Option<TenantRow>,
         "select tenant_id, name, signing_secret_version, created_at from rollcall.tenants where name = $1",
         name,
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&store.pool)
     .await?;
     Ok(row)
 }

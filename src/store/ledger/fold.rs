@@ -160,14 +160,7 @@ impl Folded {
         participant.seen_at = participant.seen_at.max(Some(line.evidence_at));
     }
 
-    fn session_fact(
-        &mut self,
-        index: usize,
-        at: Timestamp,
-        tenant: TenantId,
-        session: SessionId,
-        fact: &SessionFact,
-    ) {
+    fn session_fact(&mut self, index: usize, at: Timestamp, tenant: TenantId, session: SessionId, fact: &SessionFact) {
         let fold = self.sessions.entry(session).or_default();
         if !is_passive(fact) {
             fold.seen_at = fold.seen_at.max(Some(at));
