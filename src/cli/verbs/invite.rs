@@ -11,7 +11,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::invites::NewInvite;
 use crate::control::views::InviteView;
-use crate::control::{Call, date_time};
+use crate::control::Call;
+use crate::store::mapping::to_utc as date_time;
 
 pub async fn run(config: &Config, verb: InviteVerb, output: OutputFormat) -> Result<(), Failure> {
     match verb {
