@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use rollcall_core::{Command, InviteId, Refusal, SessionId, Snapshot, Timestamp};
+use rollcall_core::{Command, InviteId, Refusal, Role, SessionId, Snapshot, TenantId, Timestamp};
 
 use super::secrets::SecretHash;
+use super::{date_time, timestamp};
+use crate::hub::{DispatchError, Hub, InviteEntry};
 use crate::store::invites::{InviteCheckRow, InviteRow};
 use crate::store::{Store, StoreError};
 
@@ -13,6 +15,8 @@ use crate::store::{Store, StoreError};
 pub enum Live {
     /// No hub in this process, as in the command line tools: a running server learns of changes from the database.
     Detached,
+    /// The hub of this server.
+    Hub(Hub),
     /// The real state machine without timers, sockets or journal.
     #[cfg(test)]
     Rehearsal(std::sync::Arc<rehearsal::Rehearsal>),
@@ -41,7 +45,6 @@ pub struct LiveFacts {
     pub connections_open: usize,
 }
 
-#[cfg_attr(not(test), expect(unused_variables, reason = "without a hub nothing is looked at"))]
 impl Live {
     /// Carries out a command; returns when its records are durable.
     ///
@@ -50,6 +53,12 @@ impl Live {
     pub async fn dispatch(&self, session: SessionId, command: Command) -> Result<(), LiveError> {
         match self {
             Self::Detached => Err(LiveError::NotLive),
+            Self::Hub(hub) => hub.dispatch(session, command).await.map_err(|error| match error {
+                DispatchError::NotLive => LiveError::NotLive,
+                DispatchError::Refused(refusal) => LiveError::Refused(refusal),
+                DispatchError::Ledger(_) => LiveError::NotRecorded,
+                DispatchError::SessionsFull => LiveError::Full,
+            }),
             #[cfg(test)]
             Self::Rehearsal(hub) => hub.dispatch(session, command),
         }
@@ -90,33 +99,80 @@ impl Live {
     pub async fn adopt(&self, store: &Store, session: SessionId) -> Result<(), StoreError> {
         match self {
             Self::Detached => Ok(()),
+            Self::Hub(hub) => {
+                if let Some(loaded) = store.load_session(session).await?
+                    && let Err(error) = hub.adopt(loaded)
+                {
+                    tracing::warn!(error = &error as &dyn std::error::Error, session.id = %session, "session not taken in");
+                }
+                Ok(())
+            }
             #[cfg(test)]
             Self::Rehearsal(hub) => hub.adopt(store, session).await,
         }
     }
 
     /// Makes a new invite usable at once.
-    pub fn remember_invite(&self, _invite: &InviteRow, _token_hash: SecretHash) {
+    pub fn remember_invite(&self, invite: &InviteRow, token_hash: SecretHash) {
         match self {
             Self::Detached => {}
+            Self::Hub(hub) => {
+                // What the control plane wrote is valid; a role that is not would be found when the invite is used.
+                let Ok(role) = Role::parse(&invite.role) else { return };
+                let entry = InviteEntry {
+                    token_hash,
+                    invite: InviteId(invite.invite_id),
+                    tenant: TenantId(invite.tenant_id),
+                    session: SessionId(invite.session_id),
+                    role,
+                    identity: invite.identity.as_deref().map(Into::into),
+                    name: invite.name.as_deref().map(Into::into),
+                    not_before: invite.not_before.map(timestamp),
+                    expires_at: timestamp(invite.expires_at),
+                    max_uses: invite.max_uses.and_then(|max_uses| u32::try_from(max_uses).ok()),
+                    revoked: invite.revoked_at.is_some(),
+                };
+                hub.remember_invite(entry, hub.clock().now());
+            }
             #[cfg(test)]
             Self::Rehearsal(_) => {}
         }
     }
 
     /// Makes an invite unusable at once. Those who came by it are closed by [`Command::RevokeInvite`].
-    pub fn forget_invite(&self, _invite: InviteId) {
+    pub fn forget_invite(&self, invite: InviteId) {
         match self {
             Self::Detached => {}
+            Self::Hub(hub) => hub.invites().revoke(invite),
             #[cfg(test)]
             Self::Rehearsal(_) => {}
         }
     }
 
     /// What memory knows of an invite. `None`: ask the database.
-    pub fn invite(&self, _token_hash: &SecretHash) -> Option<InviteCheckRow> {
+    pub fn invite(&self, token_hash: &SecretHash) -> Option<InviteCheckRow> {
         match self {
             Self::Detached => None,
+            Self::Hub(hub) => {
+                let entry = hub.invites().get(token_hash)?;
+                // How often a limited invite was used only Postgres knows; that it is over needs no count.
+                if entry.max_uses.is_some() && entry.check(hub.clock().now()).is_ok() {
+                    return None;
+                }
+                let (title, active) =
+                    hub.read(entry.session, |session| (session.spec().title.clone(), session.ended().is_none()))?;
+                Some(InviteCheckRow {
+                    session_id: entry.session.0,
+                    title: title.as_deref().map(str::to_owned),
+                    session_active: active,
+                    role: entry.role.to_string(),
+                    not_before: entry.not_before.map(date_time),
+                    expires_at: date_time(entry.expires_at),
+                    max_uses: None,
+                    uses: 0,
+                    revoked_at: entry.revoked.then(|| date_time(hub.clock().now())),
+                })
+            }
             #[cfg(test)]
             Self::Rehearsal(_) => None,
         }
@@ -125,6 +181,7 @@ impl Live {
     fn read<R>(&self, session: SessionId, look: impl FnOnce(&rollcall_core::Session) -> R) -> Option<R> {
         match self {
             Self::Detached => None,
+            Self::Hub(hub) => hub.read(session, look),
             #[cfg(test)]
             Self::Rehearsal(hub) => hub.read(session, look),
         }
