@@ -96,7 +96,8 @@ fn every_verb_and_every_argument_has_a_help_text() {
 
 #[test]
 fn flags_become_settings_of_their_name() {
-    let cli = accepted("rollcall serve --listen 127.0.0.1:9 --embedded-db --data-dir /srv/x --log debug --pg-bin /opt/pg");
+    let cli =
+        accepted("rollcall serve --listen 127.0.0.1:9 --embedded-db --data-dir /srv/x --log debug --pg-bin /opt/pg");
     let mut inputs = cli.inputs(Vec::new());
     assert!(matches!(&inputs.file, File::IfPresent(path) if path.as_os_str() == config::FILE_NAME));
     inputs.file = File::IfPresent("/nonexistent/rollcall.toml".into());
@@ -116,7 +117,9 @@ fn flags_become_settings_of_their_name() {
 
 #[test]
 fn values_of_arguments_arrive() {
-    let Verb::Key(KeyVerb::Create { scope, .. }) = accepted("rollcall key create ci").verb else { panic!("key create") };
+    let Verb::Key(KeyVerb::Create { scope, .. }) = accepted("rollcall key create ci").verb else {
+        panic!("key create")
+    };
     assert_eq!(scope, [ScopeArgument::Write, ScopeArgument::Read]);
     let Verb::Db(DbVerb::Psql { arguments }) = accepted("rollcall db psql -At -c select").verb else { panic!("psql") };
     assert_eq!(arguments, ["-At", "-c", "select"]);

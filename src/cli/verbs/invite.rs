@@ -9,10 +9,10 @@ use crate::cli::database::with_control;
 use crate::cli::output::{Failure, OutputFormat, instant, print, print_json, print_list};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::Call;
 use crate::control::invites::NewInvite;
 use crate::control::views::InviteView;
 use crate::store::mapping::to_utc;
-use crate::control::Call;
 
 pub async fn run(config: &Config, verb: InviteVerb, output: OutputFormat) -> Result<(), Failure> {
     match verb {
