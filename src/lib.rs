@@ -6,11 +6,14 @@
 //! docs/ARCHITECTURE.md walks through a ping, a join, an expiry, a flush and a crash.
 
 pub mod admission;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod embedded_pg;
 pub mod feed;
+pub mod http;
 pub mod hub;
 pub mod ledger;
 pub mod lifecycle;
@@ -19,8 +22,3 @@ pub mod store;
 pub mod telemetry;
 pub mod ui;
 pub mod ws;
-mod http {
-    pub fn problem(_: rollcall_protocol::ErrorCode, _: &str) -> axum::response::Response {
-        todo!()
-    }
-}

@@ -1,6 +1,7 @@
 //! Phases one and two: build every part and connect them.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::{
-    Admission, App, AppError, Config, Control, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
+    Admission, ApiState, App, AppError, Config, Control, HttpMetrics, HttpSettings, JournalHealth, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
     Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store, WsOptions, WsState,
 };
 use crate::config::OriginPolicy;
@@ -49,7 +50,7 @@ pub(super) async fn build(
     };
     let store = connect(&config, &database_url, clock).await?;
     let migrated = store.migrate().await?;
-    info!(applied = migrated.applied, "database schema is current");
+    info!(applied = migrated.migrations_applied, functions = migrated.functions_applied, "database schema is current");
 
     let lease = config.ledger.lease_s.duration();
     let mut journal = Journal::open(&config.data_dir.join("journal.sqlite"))?;
@@ -79,7 +80,8 @@ pub(super) async fn build(
     let control =
         Control::new(store.clone(), live, clock, root_key.clone(), settings, connections.clone());
     let admission = Admission::new(hub.clone(), store.clone(), root_key, Vec::new());
-    let (registry, metrics) = crate::metrics::registry(hub.clone());
+    let (mut registry, metrics) = crate::metrics::registry(hub.clone());
+    let http_metrics = HttpMetrics::register(&mut registry);
     let ws = Arc::new(WsState {
         hub: hub.clone(),
         admission,
@@ -101,10 +103,14 @@ pub(super) async fn build(
         fatal.cancelled().await;
         failing.fail();
     });
-    let readiness = Readiness::new(store.clone(), ledger.clone());
+    let watched = ledger.clone();
+    let readiness = Readiness::new(store.clone(), move || {
+        let status = watched.status();
+        JournalHealth { working: !status.broken && !status.journal_full, admitting: status.admitting }
+    });
+    let api = ApiState::new(control.clone(), readiness.clone(), Arc::new(registry), http_metrics, &http_settings(&config));
     Ok(App {
         accepting: CancellationToken::new(),
-        registry: Arc::new(registry),
         config,
         clock,
         lifecycle,
@@ -119,6 +125,7 @@ pub(super) async fn build(
         connections,
         embedded,
         database_url,
+        api,
     })
 }
 
@@ -242,6 +249,15 @@ fn ws_options(config: &Config, origins: OriginPolicy) -> WsOptions {
         close_confirm_timeout: ws.close_confirm_timeout_ms.duration(),
         restart_spread: config.shutdown.drain_ms.duration(),
         ack_in_postgres: config.ledger.acknowledge == crate::config::Acknowledge::Postgres,
+    }
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    let defaults = HttpSettings::default();
+    let per_minute = NonZeroU32::new(config.http.invite_checks_per_address_per_min);
+    HttpSettings {
+        limit_addresses: per_minute.is_some(),
+        invite_checks_per_minute: per_minute.unwrap_or(defaults.invite_checks_per_minute),
     }
 }
 

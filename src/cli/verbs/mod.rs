@@ -37,7 +37,7 @@ pub async fn run(cli: Cli, output: OutputFormat) -> Result<(), Failure> {
         Verb::Invite(verb) => invite::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Db(verb) => db::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Config(verb) => configuration::run(&inputs, &verb, output),
-        Verb::Openapi => print_json(&crate::http::openapi()),
+        Verb::Openapi => print_json(&crate::http::document()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rollcall", &mut script);
