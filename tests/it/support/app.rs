@@ -241,7 +241,7 @@ async fn new_tenant(database: &Database, name: &str) -> (TenantId, String) {
     let tenant = control.create_tenant(&Actor::Operator, name).await.expect("tenant");
     let tenant = TenantId(tenant.id);
     let key = control.create_key(&Actor::Operator, tenant, "tests", &[Scope::Admin]).await.expect("key");
-    let key = key.key;
+    let key = key.1.expose().to_owned();
     store.close().await;
     (tenant, key)
 }
