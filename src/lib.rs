@@ -1,2 +1,26 @@
-//! placeholder
+//! Rollcall: a realtime presence server whose product is the ledger.
+//!
+//! Reading order: [`app`] (what there is and how it is put together), [`ws`] (sockets), [`admission`] (who may come in),
+//! [`hub`] (live state round the core), [`ledger`] (the way of a record to Postgres), [`store`] (SQL), [`control`] and
+//! [`http`] (the control plane), [`feed`] (what was decided elsewhere), [`embedded_pg`] (the private Postgres).
+//! docs/ARCHITECTURE.md walks through a ping, a join, an expiry, a flush and a crash.
+
+pub mod admission;
+pub mod clock;
+pub mod config;
+pub mod control;
 pub mod embedded_pg;
+pub mod feed;
+pub mod hub;
+pub mod ledger;
+pub mod lifecycle;
+pub mod metrics;
+pub mod store;
+pub mod telemetry;
+pub mod ui;
+pub mod ws;
+mod http {
+    pub fn problem(_: rollcall_protocol::ErrorCode, _: &str) -> axum::response::Response {
+        todo!()
+    }
+}

@@ -36,7 +36,8 @@ begin
 
     -- Lock first, judge again afterwards: a statement sees what was committed before it began, and a join may have been
     -- applied while the lock was taken. A session that is being written at this moment is not idle.
-    select array_agg(l.session_id) into v_locked from (
+    -- None is an empty list: null would mean all sessions.
+    select coalesce(array_agg(l.session_id), '{}') into v_locked from (
         select s.session_id from rollcall.sessions s
         where s.status = 'active'
           and s.session_id in (select d.session_id from rollcall.sessions_due(p_inactivity, v_now, null) d)

@@ -1,14 +1,16 @@
 //! JWTs minted by the app's backend. The algorithm is pinned by the key and never taken from the token.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use rollcall_core::{Role, SessionId, TenantId, Timestamp};
 use rollcall_protocol::ErrorCode;
-use secrecy::SecretString;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::identity::{IDENTITY_BYTES_MAX, NAME_BYTES_MAX};
+use crate::control::RootKey;
 
 /// Longest token in bytes.
 const JWT_BYTES_MAX: usize = 8 * 1024;
@@ -55,7 +57,7 @@ impl JwtKey {
 }
 
 pub(super) struct JwtVerifier {
-    root_key: SecretString,
+    root_key: Arc<RootKey>,
     keys: Vec<JwtKey>,
 }
 
@@ -100,7 +102,7 @@ pub(super) fn claimed_session(token: &str) -> Option<SessionId> {
 }
 
 impl JwtVerifier {
-    pub(super) fn new(root_key: SecretString, keys: Vec<JwtKey>) -> Self {
+    pub(super) fn new(root_key: Arc<RootKey>, keys: Vec<JwtKey>) -> Self {
         Self { root_key, keys }
     }
 
@@ -119,8 +121,8 @@ impl JwtVerifier {
         let claims = match configured {
             Some(key) => decode(token, &key.key, key.algorithm)?,
             None => {
-                let secret = crate::control::secrets::signing_secret(&self.root_key, tenant, secret_version);
-                decode(token, &DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256)?
+                let secret = self.root_key.signing_secret(tenant, secret_version);
+                decode(token, &DecodingKey::from_secret(secret.expose_secret().as_bytes()), Algorithm::HS256)?
             }
         };
         let stay_until = Timestamp(claims.exp.checked_mul(1_000_000).ok_or(invalid)?) + LEEWAY;

@@ -9,17 +9,16 @@ mod resume;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall_core::{ConnectionId, InviteId, ParticipantId, Role, SessionId, TenantId, Timestamp};
+use rollcall_core::{ConnectionId, InviteId, ParticipantId, Refusal, Role, SessionId, TenantId, Timestamp};
 use rollcall_protocol::{ErrorCode, JoinRequest};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 
 pub use identity::{IDENTITY_BYTES_MAX, NAME_BYTES_MAX, participant_id};
 pub use jwt::{JwtAlgorithm, JwtKey, JwtKeyError};
 
+use crate::control::{InviteToken, RootKey};
 use crate::hub::{DispatchError, Hub, InviteEntry, InviteProblem};
 use crate::ledger::ADMISSION_RETRY_AFTER;
-use crate::store::{InviteUse, Store, StoreError};
+use crate::store::{Consumed, Store, StoreError};
 use identity::{checked_identity, checked_name};
 use jwt::JwtVerifier;
 use resume::ResumeSigner;
@@ -99,10 +98,10 @@ impl From<InviteProblem> for AdmissionError {
 }
 
 impl Admission {
-    pub fn new(hub: Hub, store: Store, root_key: &SecretString, jwt_keys: Vec<JwtKey>) -> Self {
+    pub fn new(hub: Hub, store: Store, root_key: Arc<RootKey>, jwt_keys: Vec<JwtKey>) -> Self {
         Self {
-            resume: Arc::new(ResumeSigner::new(root_key.expose_secret().as_bytes())),
-            jwt: Arc::new(JwtVerifier::new(root_key.clone(), jwt_keys)),
+            resume: Arc::new(ResumeSigner::new(&root_key)),
+            jwt: Arc::new(JwtVerifier::new(root_key, jwt_keys)),
             hub,
             store,
         }
@@ -141,24 +140,23 @@ impl Admission {
     ///
     /// # Errors
     /// Postgres is needed and away.
-    pub async fn find_invite(&self, token: &str) -> Result<Option<InviteEntry>, StoreError> {
-        let token_hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+    pub async fn find_invite(&self, token: &InviteToken) -> Result<Option<InviteEntry>, StoreError> {
+        let token_hash = token.hash();
         if let Some(entry) = self.hub.invites().get(&token_hash) {
             return Ok(Some(entry));
         }
         let found = self.store.load_invite_by_hash(token_hash).await?.map(InviteEntry::from);
         if let Some(entry) = &found {
-            self.hub.remember_invite(entry.clone());
+            self.hub.remember_invite(entry.clone(), self.now());
         }
         Ok(found)
     }
 
     async fn admit_invite(&self, token: &str, request: &JoinRequest) -> Result<Grant, AdmissionError> {
-        let invalid = AdmissionError::Token(ErrorCode::TokenInvalid);
-        if !crate::control::secrets::is_well_formed(token) {
-            return Err(invalid);
-        }
-        let entry = self.find_invite(token).await.map_err(AdmissionError::Store)?.ok_or(invalid)?;
+        // The checksum tells a typing error from a token without asking the database.
+        let token = InviteToken::parse(token).map_err(|_| AdmissionError::Token(ErrorCode::TokenInvalid))?;
+        let found = self.find_invite(&token).await.map_err(AdmissionError::Store)?;
+        let entry = found.ok_or(AdmissionError::Token(ErrorCode::TokenInvalid))?;
         entry.check(self.now())?;
         self.make_live(entry.session).await?;
         let (identity, verified) = match (&entry.identity, checked_identity(request)?) {
@@ -189,12 +187,12 @@ impl Admission {
     /// Counts the use of a limited invite. Only Postgres can decide who is the last, so without it nobody is.
     async fn count_use(&self, invite: InviteId, participant: ParticipantId) -> Result<bool, AdmissionError> {
         match self.store.consume_invite(invite, participant, self.now()).await.map_err(AdmissionError::Store)? {
-            InviteUse::Consumed => Ok(true),
-            InviteUse::Again => Ok(false),
-            InviteUse::UsedUp => Err(InviteProblem::UsedUp.into()),
-            InviteUse::Revoked => Err(InviteProblem::Revoked.into()),
-            InviteUse::Expired => Err(InviteProblem::Expired.into()),
-            InviteUse::SessionEnded => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
+            Consumed::Consumed { first } => Ok(first),
+            Consumed::UsedUp => Err(InviteProblem::UsedUp.into()),
+            Consumed::Revoked => Err(InviteProblem::Revoked.into()),
+            Consumed::Expired => Err(InviteProblem::Expired.into()),
+            Consumed::NotYetValid => Err(InviteProblem::NotYetValid.into()),
+            Consumed::SessionEnded => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
         }
     }
 
@@ -230,10 +228,7 @@ impl Admission {
         let invalid = AdmissionError::Token(ErrorCode::TokenInvalid);
         let session = jwt::claimed_session(token).ok_or(invalid)?;
         // The session names the tenant, and the tenant the key: whatever else the token claims is believed only then.
-        self.make_live(session).await.map_err(|error| match error {
-            AdmissionError::Token(ErrorCode::SessionNotFound) => AdmissionError::Token(ErrorCode::SessionNotFound),
-            error => error,
-        })?;
+        self.make_live(session).await?;
         let tenant = self.hub.read(session, |session| session.spec().tenant);
         let tenant = tenant.ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))?;
         let version = self.store.signing_secret_version(tenant).await.map_err(AdmissionError::Store)?;
@@ -260,7 +255,7 @@ impl Admission {
         let room = self.hub.read(grant.session, |session| session.admits(grant.participant, now, grant.stay_until));
         match room {
             Some(Ok(())) => Ok(()),
-            Some(Err(refusal)) => Err(AdmissionError::Token(crate::ws::join_refusal_code(refusal))),
+            Some(Err(refusal)) => Err(AdmissionError::Token(join_refusal_code(refusal))),
             None => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
         }
     }
@@ -280,12 +275,7 @@ impl Admission {
         }
     }
 
-    fn participant(
-        &self,
-        session: SessionId,
-        identity: &str,
-        verified: bool,
-    ) -> Result<ParticipantId, AdmissionError> {
+    fn participant(&self, session: SessionId, identity: &str, verified: bool) -> Result<ParticipantId, AdmissionError> {
         let salt = self.hub.identity_salt(session);
         let salt = salt.ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))?;
         Ok(participant_id(&salt, session, identity, verified))
@@ -299,5 +289,19 @@ impl Admission {
 
     fn now(&self) -> Timestamp {
         self.hub.clock().now()
+    }
+}
+
+/// The public code of a join that the session refused.
+pub fn join_refusal_code(refusal: Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::SessionEnded(_) | Refusal::SessionActive => ErrorCode::SessionNotFound,
+        // In a moment it is decided.
+        Refusal::SessionEnding => ErrorCode::Overloaded,
+        Refusal::SessionFull => ErrorCode::SessionFull,
+        Refusal::Kicked => ErrorCode::Kicked,
+        Refusal::ParticipantUnknown | Refusal::ConnectionUnknown => ErrorCode::ParticipantNotFound,
+        Refusal::Forbidden => ErrorCode::Forbidden,
+        Refusal::TokenExpired => ErrorCode::TokenExpired,
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::Grant;
+use crate::control::RootKey;
 
 /// How every resume token begins.
 pub(super) const PREFIX: &str = "rcr_";
@@ -52,10 +53,8 @@ pub(super) struct Claims {
 }
 
 impl ResumeSigner {
-    pub(super) fn new(root_key: &[u8]) -> Self {
-        let mut mac = mac_with(root_key);
-        mac.update(b"rollcall resume token v1");
-        Self { key: mac.finalize().into_bytes().into() }
+    pub(super) fn new(root_key: &RootKey) -> Self {
+        Self { key: root_key.derive(b"rollcall resume token v1", &[]) }
     }
 
     pub(super) fn sign(&self, grant: &Grant, connection: ConnectionId, now: Timestamp) -> String {
@@ -121,12 +120,15 @@ mod tests {
 
     #[test]
     fn only_what_was_signed_is_believed() {
-        let signer = ResumeSigner::new(b"root");
+        let signer = ResumeSigner::new(&RootKey::from_bytes([1; 32]));
         let connection = ConnectionId { epoch: Epoch(4), counter: 5 };
         let token = signer.sign(&grant(), connection, Timestamp::ZERO);
         let claims = signer.verify(&token, Timestamp::ZERO).expect("good");
         assert_eq!((claims.participant, claims.connection), (grant().participant, connection));
-        assert_eq!(ResumeSigner::new(b"other").verify(&token, Timestamp::ZERO), Err(ErrorCode::TokenInvalid));
+        assert_eq!(
+            ResumeSigner::new(&RootKey::from_bytes([2; 32])).verify(&token, Timestamp::ZERO),
+            Err(ErrorCode::TokenInvalid)
+        );
         for index in 4..token.len() {
             let mut forged = token.clone().into_bytes();
             forged[index] = if forged[index] == b'A' { b'B' } else { b'A' };
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_token_that_it_came_from() {
-        let signer = ResumeSigner::new(b"root");
+        let signer = ResumeSigner::new(&RootKey::from_bytes([1; 32]));
         let connection = ConnectionId { epoch: Epoch(4), counter: 5 };
         let short = Grant { stay_until: Some(Timestamp::from_millis(1_000)), ..grant() };
         let token = signer.sign(&short, connection, Timestamp::ZERO);

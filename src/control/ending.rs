@@ -84,10 +84,7 @@ impl Control {
         let event = session_event(call, session, "session_extended", metadata, now);
         audit::log_control(&mut transaction, event).await?;
         self.commit(transaction).await?;
-        let hold = Command::Hold {
-            hold_until: timestamp(hold_until),
-            expires_at: expires_at.map(timestamp),
-        };
+        let hold = Command::Hold { hold_until: timestamp(hold_until), expires_at: expires_at.map(timestamp) };
         self.tell(session, hold).await;
         Ok(Done::fresh(view))
     }
@@ -117,7 +114,9 @@ impl Control {
             Ok(()) => true,
             Err(LiveError::NotLive) => false,
             // The hub knows the end already; Postgres learns of it with the next flush.
-            Err(LiveError::Refused(Refusal::SessionEnded(_))) if row.is_active() => return Err(ControlError::SessionEnded),
+            Err(LiveError::Refused(Refusal::SessionEnded(_))) if row.is_active() => {
+                return Err(ControlError::SessionEnded);
+            }
             Err(LiveError::Refused(Refusal::SessionEnded(_))) => false,
             Err(error) => return Err(error.into()),
         };
@@ -190,7 +189,9 @@ impl Control {
             return Err(ControlError::RecoveryWindowOver { window_h: window.as_secs() / 3600 });
         }
         let expires_at = expiry_after_recovery(&row, now);
-        if sessions::recover(&mut transaction, call.tenant, session, now, expires_at).await? == Recovered::ExternalIdTaken {
+        if sessions::recover(&mut transaction, call.tenant, session, now, expires_at).await?
+            == Recovered::ExternalIdTaken
+        {
             return Err(ControlError::ExternalIdTaken);
         }
         let metadata = json!({
@@ -213,7 +214,9 @@ impl Control {
         match self.live.dispatch(session, recover).await {
             Ok(()) => {}
             Err(LiveError::NotLive) => self.adopt(session).await,
-            Err(error) => tracing::error!(session.id = %session, error = %error, "a recovered session could not be taken back into memory"),
+            Err(error) => {
+                tracing::error!(session.id = %session, error = %error, "a recovered session could not be taken back into memory")
+            }
         }
         Ok(Done::fresh(view))
     }

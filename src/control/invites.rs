@@ -69,7 +69,10 @@ impl NewInvite {
         if let Some(expires_at) = self.expires_at {
             let seconds = (expires_at - now).num_seconds();
             if expires_at <= now || seconds > *INVITE_EXPIRES_IN_S.end() {
-                violations.add("/expires_at", format!("must lie in the future, at most {} seconds away", INVITE_EXPIRES_IN_S.end()));
+                violations.add(
+                    "/expires_at",
+                    format!("must lie in the future, at most {} seconds away", INVITE_EXPIRES_IN_S.end()),
+                );
             }
         }
         if self.not_before.is_some_and(|not_before| not_before >= self.expiry(now)) {
@@ -381,7 +384,10 @@ mod tests {
         let mut pointers: Vec<_> = violations.0.iter().map(|violation| violation.pointer.as_str()).collect();
         pointers.sort_unstable();
         pointers.dedup();
-        assert_eq!(pointers, ["/expires_at", "/expires_in_s", "/identity", "/max_uses", "/name", "/not_before", "/role"]);
+        assert_eq!(
+            pointers,
+            ["/expires_at", "/expires_in_s", "/identity", "/max_uses", "/name", "/not_before", "/role"]
+        );
     }
 
     #[test]

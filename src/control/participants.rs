@@ -50,12 +50,7 @@ impl Control {
     ///
     /// # Errors
     /// No such session or participant, the session has ended, or the database is away.
-    pub async fn kick(
-        &self,
-        call: &Call,
-        session: SessionId,
-        participant: ParticipantId,
-    ) -> Result<(), ControlError> {
+    pub async fn kick(&self, call: &Call, session: SessionId, participant: ParticipantId) -> Result<(), ControlError> {
         let known = self.session(call.tenant, session).await?;
         if known.status != "active" {
             return Err(ControlError::SessionEnded);

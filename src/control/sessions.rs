@@ -385,4 +385,3 @@ fn leads(warn_before_s: &[i64]) -> Vec<i32> {
 fn small(number: i64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
-

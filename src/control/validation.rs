@@ -164,7 +164,10 @@ mod tests {
 
     #[test]
     fn warnings_name_the_entry() {
-        assert_eq!(pointers(|v| v.warnings("/warn_before_s", &[60, 0, 90_000])), ["/warn_before_s/1", "/warn_before_s/2"]);
+        assert_eq!(
+            pointers(|v| v.warnings("/warn_before_s", &[60, 0, 90_000])),
+            ["/warn_before_s/1", "/warn_before_s/2"]
+        );
         assert_eq!(pointers(|v| v.warnings("/warn_before_s", &[1; 9])), ["/warn_before_s"]);
     }
 

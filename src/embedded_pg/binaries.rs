@@ -33,21 +33,12 @@ impl Version {
     /// Reads `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, `15.14 (Debian …)`, `19beta1`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.rsplit("(PostgreSQL)").next()?.trim_start();
-        let mut numbers = text
-            .split(|c: char| !c.is_ascii_digit())
-            .map(|digits| digits.parse().ok());
+        let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().ok());
         let major = numbers.next()??;
         // "19beta1" must not become 19.1.
         let released = text[major_length(text)..].starts_with('.');
-        let minor = if released {
-            numbers.next().flatten()
-        } else {
-            None
-        };
-        Some(Self {
-            major,
-            minor: minor.unwrap_or(0),
-        })
+        let minor = if released { numbers.next().flatten() } else { None };
+        Some(Self { major, minor: minor.unwrap_or(0) })
     }
 }
 
@@ -93,20 +84,10 @@ pub(super) struct Survey {
 /// [`Error::BinariesUnusable`] when the named folder does not serve: to take another one instead would surprise.
 pub(super) fn survey(bin_dir: Option<&Path>) -> Result<Survey, Error> {
     if let Some(dir) = bin_dir {
-        let version = inspect(dir).map_err(|reason| Error::BinariesUnusable {
-            dir: dir.to_owned(),
-            reason,
-        })?;
+        let version = inspect(dir).map_err(|reason| Error::BinariesUnusable { dir: dir.to_owned(), reason })?;
         // initdb starts with another working folder, so a relative name would point elsewhere.
         let dir = fs::canonicalize(dir).map_err(Error::io("resolve", dir))?;
-        return Ok(Survey {
-            usable: vec![Binaries {
-                dir,
-                version,
-                source: "--pg-bin",
-            }],
-            rejected: Vec::new(),
-        });
+        return Ok(Survey { usable: vec![Binaries { dir, version, source: "--pg-bin" }], rejected: Vec::new() });
     }
     let mut survey = Survey::default();
     for (source, dir) in usual_places() {
@@ -114,11 +95,7 @@ pub(super) fn survey(bin_dir: Option<&Path>) -> Result<Survey, Error> {
             continue;
         }
         match inspect(&dir) {
-            Ok(version) => survey.usable.push(Binaries {
-                dir,
-                version,
-                source,
-            }),
+            Ok(version) => survey.usable.push(Binaries { dir, version, source }),
             Err(reason) => survey.rejected.push((dir, reason)),
         }
     }
@@ -130,26 +107,15 @@ pub(super) fn survey(bin_dir: Option<&Path>) -> Result<Survey, Error> {
 /// # Errors
 /// [`Error::VersionMismatch`] for a cluster whose version is not installed, [`Error::BinariesNotFound`] for a new one.
 pub(super) fn pick(survey: Survey, cluster: Option<(&Path, u32)>) -> Result<Binaries, Error> {
-    let found: Vec<String> = survey
-        .usable
-        .iter()
-        .map(|b| format!("{} in {}", b.version, b.dir.display()))
-        .collect();
+    let found: Vec<String> = survey.usable.iter().map(|b| format!("{} in {}", b.version, b.dir.display())).collect();
     let wanted = |b: &Binaries| cluster.is_none_or(|(_, major)| b.version.major == major);
     // `max_by` keeps the last of equals, and the first is the preferred one: hence `rev`.
-    let best = survey
-        .usable
-        .into_iter()
-        .rev()
-        .filter(wanted)
-        .max_by(|a, b| a.version.cmp(&b.version));
+    let best = survey.usable.into_iter().rev().filter(wanted).max_by(|a, b| a.version.cmp(&b.version));
     match (best, cluster) {
         (Some(binaries), _) => Ok(binaries),
-        (None, Some((path, cluster_major))) => Err(Error::VersionMismatch {
-            cluster: path.to_owned(),
-            cluster_major,
-            available: found,
-        }),
+        (None, Some((path, cluster_major))) => {
+            Err(Error::VersionMismatch { cluster: path.to_owned(), cluster_major, available: found })
+        }
         (None, None) => Err(Error::BinariesNotFound {
             searched: survey
                 .rejected
@@ -169,8 +135,7 @@ fn inspect(dir: &Path) -> Result<Version, String> {
             return Err(format!("no {program} in it"));
         }
     }
-    let text = output_of(&dir.join("postgres"), "--version")
-        .ok_or_else(|| "postgres --version fails".to_owned())?;
+    let text = output_of(&dir.join("postgres"), "--version").ok_or_else(|| "postgres --version fails".to_owned())?;
     let version = Version::parse(&text).ok_or_else(|| format!("unknown version {text:?}"))?;
     if version.major < MAJOR_MIN {
         return Err(format!("PostgreSQL {version} is older than {MAJOR_MIN}"));

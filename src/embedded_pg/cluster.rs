@@ -51,11 +51,7 @@ impl Layout {
     /// Makes the data folder if it is missing.
     pub fn create(data_dir: &Path) -> Result<Self, Error> {
         // PostgreSQL's own user must be able to pass through the folder of root, not to list it.
-        let mode = if nix::unistd::geteuid().is_root() {
-            0o711
-        } else {
-            0o700
-        };
+        let mode = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
         DirBuilder::new()
             .recursive(true)
             .mode(mode)
@@ -67,14 +63,10 @@ impl Layout {
     /// The layout of a data folder that exists.
     pub fn open(data_dir: &Path) -> Result<Self, Error> {
         // Relative names mean something else to initdb and postgres, which work in other folders.
-        let data_dir =
-            fs::canonicalize(data_dir).map_err(Error::io("find the data folder", data_dir))?;
+        let data_dir = fs::canonicalize(data_dir).map_err(Error::io("find the data folder", data_dir))?;
         let length = data_dir.as_os_str().len();
         if length > DATA_DIR_BYTES_MAX {
-            return Err(Error::PathTooLong {
-                length,
-                max: DATA_DIR_BYTES_MAX,
-            });
+            return Err(Error::PathTooLong { length, max: DATA_DIR_BYTES_MAX });
         }
         Ok(Self {
             cluster: data_dir.join("postgres"),
@@ -95,16 +87,10 @@ impl Layout {
         if entries.next().is_none() {
             return Ok(Content::Nothing);
         }
-        let not_a_cluster = |reason: &str| Error::NotACluster {
-            path: self.cluster.clone(),
-            reason: reason.to_owned(),
-        };
-        let version = fs::read_to_string(self.cluster.join("PG_VERSION"))
-            .map_err(|_| not_a_cluster("no PG_VERSION"))?;
-        let major = version
-            .trim()
-            .parse()
-            .map_err(|_| not_a_cluster("unknown PG_VERSION"))?;
+        let not_a_cluster = |reason: &str| Error::NotACluster { path: self.cluster.clone(), reason: reason.to_owned() };
+        let version =
+            fs::read_to_string(self.cluster.join("PG_VERSION")).map_err(|_| not_a_cluster("no PG_VERSION"))?;
+        let major = version.trim().parse().map_err(|_| not_a_cluster("unknown PG_VERSION"))?;
         if !self.cluster.join("global/pg_control").is_file() {
             return Err(not_a_cluster("no global/pg_control"));
         }
@@ -114,8 +100,7 @@ impl Layout {
     /// Sets a long log aside and returns the position at which this start begins.
     pub fn rotate_log(&self) -> u64 {
         let length = fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
-        if length > LOG_BYTES_MAX && fs::rename(&self.log, self.log.with_extension("log.1")).is_ok()
-        {
+        if length > LOG_BYTES_MAX && fs::rename(&self.log, self.log.with_extension("log.1")).is_ok() {
             return 0;
         }
         length
@@ -126,9 +111,7 @@ impl Layout {
         let read = || -> io::Result<Vec<u8>> {
             let mut file = File::open(&self.log)?;
             let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(
-                since.max(length.saturating_sub(LOG_TAIL_BYTES)),
-            ))?;
+            file.seek(SeekFrom::Start(since.max(length.saturating_sub(LOG_TAIL_BYTES))))?;
             let mut tail = Vec::new();
             file.take(LOG_TAIL_BYTES).read_to_end(&mut tail)?;
             Ok(tail)
@@ -142,11 +125,7 @@ impl Layout {
 
 /// Makes a new cluster and tells as whom: initdb works in a sibling that gets the final name when
 /// it is complete, so that whatever has the final name is complete.
-pub(super) fn initialise(
-    layout: &Layout,
-    binaries: &Binaries,
-    throw_away: bool,
-) -> Result<Identity, Error> {
+pub(super) fn initialise(layout: &Layout, binaries: &Binaries, throw_away: bool) -> Result<Identity, Error> {
     let staging = make_staging(&layout.data_dir)?;
     let result = fill(layout, &staging, binaries, throw_away);
     if result.is_err()
@@ -157,12 +136,7 @@ pub(super) fn initialise(
     result
 }
 
-fn fill(
-    layout: &Layout,
-    staging: &Path,
-    binaries: &Binaries,
-    throw_away: bool,
-) -> Result<Identity, Error> {
+fn fill(layout: &Layout, staging: &Path, binaries: &Binaries, throw_away: bool) -> Result<Identity, Error> {
     let identity = identity::choose(identity::candidates(None)?, binaries, staging, true)?;
     tracing::info!(
         dir = %layout.cluster.display(),
@@ -179,10 +153,7 @@ fn fill(
         log: &layout.log,
         ends_with_us: true,
     };
-    let failed = |status: String| Error::Initdb {
-        status,
-        log_tail: layout.log_tail(log_start),
-    };
+    let failed = |status: String| Error::Initdb { status, log_tail: layout.log_tail(log_start) };
     let status = spawn::run(job, INITDB_LIMIT).map_err(|error| failed(error.to_string()))?;
     if !status.success() {
         return Err(failed(status.to_string()));
@@ -221,8 +192,7 @@ fn make_staging(data_dir: &Path) -> Result<PathBuf, Error> {
         .flatten()
         .filter(|entry| {
             let name = entry.file_name();
-            name.as_encoded_bytes()
-                .starts_with(STAGING_PREFIX.as_bytes())
+            name.as_encoded_bytes().starts_with(STAGING_PREFIX.as_bytes())
         })
         .map(|entry| entry.path())
         .collect();

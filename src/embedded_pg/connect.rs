@@ -63,49 +63,33 @@ pub(super) async fn when_ready(
             sleep(CONNECT_RETRY).await;
         }
     };
-    timeout(limit, try_until_it_answers)
-        .await
-        .unwrap_or(Err(NotReady::TimedOut))
+    timeout(limit, try_until_it_answers).await.unwrap_or(Err(NotReady::TimedOut))
 }
 
 /// Makes the database if it is missing, so that an interrupted first start is completed by the next,
 /// and returns the server's version.
-pub(super) async fn complete(
-    mut connection: PgConnection,
-    socket_dir: &Path,
-) -> Result<Version, Error> {
+pub(super) async fn complete(mut connection: PgConnection, socket_dir: &Path) -> Result<Version, Error> {
     let work = async {
-        let exists: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-                .bind(DATABASE)
-                .fetch_one(&mut connection)
-                .await?;
+        let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(DATABASE)
+            .fetch_one(&mut connection)
+            .await?;
         if !exists {
-            sqlx::query("CREATE DATABASE rollcall")
-                .execute(&mut connection)
-                .await?;
+            sqlx::query("CREATE DATABASE rollcall").execute(&mut connection).await?;
         }
         let version = version(&mut connection).await?;
         connection.close().await?;
         Ok(version)
     };
-    work.await.map_err(|source| Error::Connect {
-        socket_dir: socket_dir.to_owned(),
-        source,
-    })
+    work.await.map_err(|source| Error::Connect { socket_dir: socket_dir.to_owned(), source })
 }
 
 async fn version(connection: &mut PgConnection) -> Result<Version, sqlx::Error> {
-    let text: String = sqlx::query_scalar("SHOW server_version")
-        .fetch_one(connection)
-        .await?;
-    Version::parse(&text)
-        .ok_or_else(|| sqlx::Error::Protocol(format!("unknown server_version {text:?}")))
+    let text: String = sqlx::query_scalar("SHOW server_version").fetch_one(connection).await?;
+    Version::parse(&text).ok_or_else(|| sqlx::Error::Protocol(format!("unknown server_version {text:?}")))
 }
 
 /// Anything the server itself answers is final, unless it says "not now".
 fn is_final(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(|error| error.code().as_deref() != Some(NOT_NOW))
+    error.as_database_error().is_some_and(|error| error.code().as_deref() != Some(NOT_NOW))
 }

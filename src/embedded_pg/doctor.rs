@@ -34,26 +34,12 @@ pub enum Level {
 pub fn doctor(options: &Options) -> Vec<Finding> {
     let mut findings = Vec::new();
     let layout = check_data_dir(options, &mut findings);
-    let content = layout
-        .as_ref()
-        .map_or(Ok(Content::Nothing), Layout::content);
-    let binaries = check_binaries(
-        options,
-        layout.as_ref(),
-        content.as_ref().ok(),
-        &mut findings,
-    );
+    let content = layout.as_ref().map_or(Ok(Content::Nothing), Layout::content);
+    let binaries = check_binaries(options, layout.as_ref(), content.as_ref().ok(), &mut findings);
     check_cluster(layout.as_ref(), &content, &mut findings);
     let server = check_server(layout.as_ref(), &mut findings);
     if let Some(binaries) = binaries {
-        check_identity(
-            options,
-            layout.as_ref(),
-            &content,
-            &binaries,
-            server,
-            &mut findings,
-        );
+        check_identity(options, layout.as_ref(), &content, &binaries, server, &mut findings);
     }
     if options.throw_away {
         findings.push(warning(
@@ -90,21 +76,14 @@ fn check_binaries(
     findings: &mut Vec<Finding>,
 ) -> Option<Binaries> {
     let cluster = match (layout, content) {
-        (Some(layout), Some(Content::Cluster { major })) => {
-            Some((layout.cluster.as_path(), *major))
-        }
+        (Some(layout), Some(Content::Cluster { major })) => Some((layout.cluster.as_path(), *major)),
         _ => None,
     };
-    let picked = binaries::survey(options.bin_dir.as_deref())
-        .and_then(|survey| binaries::pick(survey, cluster));
+    let picked = binaries::survey(options.bin_dir.as_deref()).and_then(|survey| binaries::pick(survey, cluster));
     match picked {
         Ok(binaries) => {
-            let detail = format!(
-                "PostgreSQL {} in {} (from {})",
-                binaries.version,
-                binaries.dir.display(),
-                binaries.source
-            );
+            let detail =
+                format!("PostgreSQL {} in {} (from {})", binaries.version, binaries.dir.display(), binaries.source);
             findings.push(ok("binaries", detail));
             Some(binaries)
         }
@@ -116,11 +95,7 @@ fn check_binaries(
     }
 }
 
-fn check_cluster(
-    layout: Option<&Layout>,
-    content: &Result<Content, Error>,
-    findings: &mut Vec<Finding>,
-) {
+fn check_cluster(layout: Option<&Layout>, content: &Result<Content, Error>, findings: &mut Vec<Finding>) {
     let Some(layout) = layout else { return };
     let path = layout.cluster.display();
     findings.push(match content {
@@ -185,9 +160,7 @@ fn check_identity(
     };
     // Without a cluster: the nearest folder that exists stands for the one that will be made.
     let data_dir = layout.map_or(options.data_dir.as_path(), |layout| &layout.data_dir);
-    let place = existing
-        .map(Path::to_owned)
-        .or_else(|| nearest_existing(data_dir));
+    let place = existing.map(Path::to_owned).or_else(|| nearest_existing(data_dir));
     let chosen = identity::candidates(existing).and_then(|candidates| {
         let place = place.unwrap_or_else(|| PathBuf::from("/"));
         identity::choose(candidates, binaries, &place, false)
@@ -209,36 +182,21 @@ fn check_identity(
             socket::remove(&dir);
             findings.push(ok("socket", dir.display().to_string()));
         }
-        Err(error) => findings.push(failed(
-            "socket",
-            &error,
-            "set TMPDIR to a short, writable folder",
-        )),
+        Err(error) => findings.push(failed("socket", &error, "set TMPDIR to a short, writable folder")),
     }
 }
 
 fn nearest_existing(dir: &Path) -> Option<PathBuf> {
     let dir = std::path::absolute(dir).ok()?;
-    dir.ancestors()
-        .find_map(|ancestor| fs::canonicalize(ancestor).ok())
+    dir.ancestors().find_map(|ancestor| fs::canonicalize(ancestor).ok())
 }
 
 fn ok(check: &'static str, detail: String) -> Finding {
-    Finding {
-        check,
-        level: Level::Ok,
-        detail,
-        cure: None,
-    }
+    Finding { check, level: Level::Ok, detail, cure: None }
 }
 
 fn warning(check: &'static str, detail: String, cure: &str) -> Finding {
-    Finding {
-        check,
-        level: Level::Warning,
-        detail,
-        cure: Some(cure.to_owned()),
-    }
+    Finding { check, level: Level::Warning, detail, cure: Some(cure.to_owned()) }
 }
 
 fn failed(check: &'static str, error: &Error, cure: &str) -> Finding {
@@ -249,10 +207,5 @@ fn failed(check: &'static str, error: &Error, cure: &str) -> Finding {
         detail.push_str(&error.to_string());
         source = error.source();
     }
-    Finding {
-        check,
-        level: Level::Failed,
-        detail,
-        cure: Some(cure.to_owned()),
-    }
+    Finding { check, level: Level::Failed, detail, cure: Some(cure.to_owned()) }
 }

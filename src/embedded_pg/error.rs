@@ -30,23 +30,13 @@ pub enum Error {
         "{} was made by PostgreSQL {cluster_major}, but here is only {}; either install PostgreSQL {cluster_major} again, or dump with the old version and restore with the new one:\n  pg_dumpall -h SOCKET_FOLDER -U {user} > rollcall.sql   (with PostgreSQL {cluster_major} running)\n  psql -f rollcall.sql postgres                         (into the new, empty data folder)",
         cluster.display(), list(available), user = super::SUPERUSER
     )]
-    VersionMismatch {
-        cluster: PathBuf,
-        cluster_major: u32,
-        available: Vec<String>,
-    },
+    VersionMismatch { cluster: PathBuf, cluster_major: u32, available: Vec<String> },
 
     #[error("{} was made by PostgreSQL {cluster_major}, rollcall needs {min} or newer; dump it with pg_dumpall and restore it into a new --data-dir", cluster.display(), min = super::MAJOR_MIN)]
-    ClusterTooOld {
-        cluster: PathBuf,
-        cluster_major: u32,
-    },
+    ClusterTooOld { cluster: PathBuf, cluster_major: u32 },
 
     #[error("{} is in use by another rollcall process{}; stop it, or choose another --data-dir", data_dir.display(), pid_text(*holder))]
-    Locked {
-        data_dir: PathBuf,
-        holder: Option<u32>,
-    },
+    Locked { data_dir: PathBuf, holder: Option<u32> },
 
     #[error("{} is not empty and not a complete PostgreSQL cluster ({reason}); nothing was changed: move it away, or restore it from a backup", path.display())]
     NotACluster { path: PathBuf, reason: String },
@@ -66,27 +56,17 @@ pub enum Error {
     )]
     NoSocketFolder { tried: Vec<String> },
 
-    #[error(
-        "the data folder path has {length} bytes, PostgreSQL takes at most {max}; choose a shorter --data-dir"
-    )]
+    #[error("the data folder path has {length} bytes, PostgreSQL takes at most {max}; choose a shorter --data-dir")]
     PathTooLong { length: usize, max: usize },
 
     #[error("initdb failed ({status}); its last words:\n{log_tail}")]
     Initdb { status: String, log_tail: String },
 
     #[error("PostgreSQL ended during its start ({status}); the end of {}:\n{log_tail}", log.display())]
-    Exited {
-        status: String,
-        log: PathBuf,
-        log_tail: String,
-    },
+    Exited { status: String, log: PathBuf, log_tail: String },
 
     #[error("PostgreSQL did not answer within {limit:?}; the end of {}:\n{log_tail}", log.display())]
-    StartTimeout {
-        limit: Duration,
-        log: PathBuf,
-        log_tail: String,
-    },
+    StartTimeout { limit: Duration, log: PathBuf, log_tail: String },
 
     #[error(
         "PostgreSQL (pid {pid}) did not stop within {limit:?}, not even by SIGQUIT; look at it, then kill it by its pid: the next start recovers"
@@ -94,38 +74,22 @@ pub enum Error {
     StopTimeout { pid: i32, limit: Duration },
 
     #[error("cannot talk to the embedded PostgreSQL over its socket {}; `rollcall db doctor` tells more", socket_dir.display())]
-    Connect {
-        socket_dir: PathBuf,
-        source: sqlx::Error,
-    },
+    Connect { socket_dir: PathBuf, source: sqlx::Error },
 
     #[error("cannot {action} {}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl Error {
     /// True when a needed program is missing: the command line exits with 69 then.
     pub fn needs_installation(&self) -> bool {
-        matches!(
-            self,
-            Self::BinariesNotFound { .. }
-                | Self::BinariesUnusable { .. }
-                | Self::VersionMismatch { .. }
-        )
+        matches!(self, Self::BinariesNotFound { .. } | Self::BinariesUnusable { .. } | Self::VersionMismatch { .. })
     }
 
     /// For `map_err`: names the action and the path that an [`io::Error`] does not know.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 }
 
@@ -141,9 +105,5 @@ fn list(items: &[String]) -> String {
 }
 
 fn lines(items: &[String]) -> String {
-    items
-        .iter()
-        .map(|item| format!("  {item}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    items.iter().map(|item| format!("  {item}")).collect::<Vec<_>>().join("\n")
 }

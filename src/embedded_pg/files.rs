@@ -16,12 +16,7 @@ use super::identity::Identity;
 ///
 /// Root gives a file to the owner of its folder, so that a single `sudo rollcall` does not lock the user out.
 pub(super) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(O_NOFOLLOW)
-        .open(path)?;
+    let file = options.create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW).open(path)?;
     let metadata = file.metadata()?;
     // A second name would be the work of somebody who wants another file of root's.
     if geteuid().is_root() && metadata.is_file() && metadata.nlink() == 1 {
@@ -35,10 +30,7 @@ pub(super) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<Fil
 
 /// Opens a folder itself, never what a link points to.
 pub(super) fn open_folder(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(O_DIRECTORY | O_NOFOLLOW)
-        .open(path)
+    OpenOptions::new().read(true).custom_flags(O_DIRECTORY | O_NOFOLLOW).open(path)
 }
 
 /// Replaces a file of the cluster. The folder may belong to a less trusted user than us, so nothing
@@ -49,11 +41,7 @@ pub(super) fn replace(path: &Path, identity: &Identity, content: &str) -> io::Re
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
     file.write_all(content.as_bytes())?;
     let (uid, gid) = identity.owner();
     if file.metadata()?.uid() != uid.as_raw() {

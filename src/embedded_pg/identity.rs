@@ -40,16 +40,8 @@ const ACCOUNTS_INSIDE: &[&str] = &["postgres", "daemon", "nobody"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Identity {
     Current,
-    Drop {
-        uid: Uid,
-        gid: Gid,
-    },
-    Namespace {
-        inside_uid: Uid,
-        inside_gid: Gid,
-        outside_uid: Uid,
-        outside_gid: Gid,
-    },
+    Drop { uid: Uid, gid: Gid },
+    Namespace { inside_uid: Uid, inside_gid: Gid, outside_uid: Uid, outside_gid: Gid },
 }
 
 impl Identity {
@@ -58,11 +50,7 @@ impl Identity {
         match *self {
             Self::Current => (geteuid(), getegid()),
             Self::Drop { uid, gid } => (uid, gid),
-            Self::Namespace {
-                outside_uid,
-                outside_gid,
-                ..
-            } => (outside_uid, outside_gid),
+            Self::Namespace { outside_uid, outside_gid, .. } => (outside_uid, outside_gid),
         }
     }
 
@@ -74,10 +62,7 @@ impl Identity {
             Self::Drop { uid, .. } => uid,
             Self::Namespace { inside_uid, .. } => inside_uid,
         };
-        let mut names: Vec<String> = [server, geteuid(), Uid::from_raw(0)]
-            .into_iter()
-            .filter_map(name_of)
-            .collect();
+        let mut names: Vec<String> = [server, geteuid(), Uid::from_raw(0)].into_iter().filter_map(name_of).collect();
         names.sort();
         names.dedup();
         names
@@ -100,11 +85,9 @@ impl fmt::Display for Identity {
         match *self {
             Self::Current => write!(f, "this user ({}, uid {})", name(geteuid()), geteuid()),
             Self::Drop { uid, .. } => write!(f, "user {} (uid {uid})", name(uid)),
-            Self::Namespace { inside_uid, .. } => write!(
-                f,
-                "user {} (uid {inside_uid}) inside a user namespace",
-                name(inside_uid)
-            ),
+            Self::Namespace { inside_uid, .. } => {
+                write!(f, "user {} (uid {inside_uid}) inside a user namespace", name(inside_uid))
+            }
         }
     }
 }
@@ -124,17 +107,11 @@ pub(super) fn candidates(existing: Option<&Path>) -> Result<Vec<Identity>, Error
     }
     Ok(match owner {
         Some((0, _)) => Identity::namespace().into_iter().collect(),
-        Some((uid, gid)) => vec![Identity::Drop {
-            uid: Uid::from_raw(uid),
-            gid: Gid::from_raw(gid),
-        }],
+        Some((uid, gid)) => vec![Identity::Drop { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) }],
         None => ACCOUNTS_TO_DROP_TO
             .iter()
             .filter_map(|name| account(name))
-            .map(|account| Identity::Drop {
-                uid: account.uid,
-                gid: account.gid,
-            })
+            .map(|account| Identity::Drop { uid: account.uid, gid: account.gid })
             .chain(Identity::namespace())
             .collect(),
     })
@@ -154,11 +131,7 @@ pub(super) fn check_owner(cluster: &Path) -> Result<Option<(u32, u32)>, Error> {
     };
     let uid = geteuid();
     if !uid.is_root() && metadata.uid() != uid.as_raw() {
-        return Err(Error::WrongOwner {
-            path: cluster.to_owned(),
-            owner: metadata.uid(),
-            uid: uid.as_raw(),
-        });
+        return Err(Error::WrongOwner { path: cluster.to_owned(), owner: metadata.uid(), uid: uid.as_raw() });
     }
     Ok(Some((metadata.uid(), metadata.gid())))
 }
@@ -179,9 +152,7 @@ pub(super) fn choose(
     for identity in candidates {
         let (uid, gid) = identity.owner();
         if hand_over && let Err(error) = lchown(dir, Some(uid.as_raw()), Some(gid.as_raw())) {
-            tried.push(format!(
-                "{identity}: the folder cannot be given to it: {error}"
-            ));
+            tried.push(format!("{identity}: the folder cannot be given to it: {error}"));
             continue;
         }
         match try_out(&identity, binaries, dir) {
@@ -192,10 +163,7 @@ pub(super) fn choose(
     if tried.is_empty() {
         tried.push("no named user to run as: /etc/passwd is missing or empty".to_owned());
     }
-    Err(Error::NoIdentity {
-        dir: dir.to_owned(),
-        tried,
-    })
+    Err(Error::NoIdentity { dir: dir.to_owned(), tried })
 }
 
 /// Runs `postgres --version` as `identity` with `dir` as its working folder.
@@ -227,10 +195,7 @@ pub(super) fn try_out(identity: &Identity, binaries: &Binaries, dir: &Path) -> R
 
 /// A named account that is not root.
 fn account(name: &str) -> Option<User> {
-    User::from_name(name)
-        .ok()
-        .flatten()
-        .filter(|user| !user.uid.is_root())
+    User::from_name(name).ok().flatten().filter(|user| !user.uid.is_root())
 }
 
 fn name_of(uid: Uid) -> Option<String> {

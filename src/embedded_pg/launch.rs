@@ -32,19 +32,10 @@ impl Launched {
             None => (!postmaster::serves(&self.postmaster, &self.layout.cluster))
                 .then(|| "shut down by somebody else".to_owned()),
         };
-        let Postmaster {
-            socket_dir, port, ..
-        } = &self.postmaster;
+        let Postmaster { socket_dir, port, .. } = &self.postmaster;
         let ready = connect::when_ready(socket_dir, *port, START_LIMIT, gone).await;
-        let connection = ready.map_err(|reason| {
-            explain(
-                reason,
-                &self.layout,
-                socket_dir,
-                START_LIMIT,
-                self.log_start,
-            )
-        })?;
+        let connection =
+            ready.map_err(|reason| explain(reason, &self.layout, socket_dir, START_LIMIT, self.log_start))?;
         let version = connect::complete(connection, socket_dir).await?;
         tracing::info!(
             postgres.version = %version,
@@ -56,9 +47,7 @@ impl Launched {
             layout: self.layout,
             postmaster: self.postmaster,
             version,
-            supervised: self
-                .supervised
-                .filter(|_| self.lifetime == Lifetime::Process),
+            supervised: self.supervised.filter(|_| self.lifetime == Lifetime::Process),
             _lock: self.lock,
         })
     }
@@ -79,10 +68,7 @@ pub(super) fn launch(options: &Options) -> Result<Launched, Error> {
                 lock: Some(lock),
             });
         }
-        tracing::info!(
-            postgres.pid = postmaster.pid,
-            "ending the PostgreSQL that a killed rollcall left"
-        );
+        tracing::info!(postgres.pid = postmaster.pid, "ending the PostgreSQL that a killed rollcall left");
         postmaster::end(&postmaster, &layout.cluster)?;
     }
     let survey = binaries::survey(options.bin_dir.as_deref())?;
@@ -90,10 +76,7 @@ pub(super) fn launch(options: &Options) -> Result<Launched, Error> {
         Content::Cluster { major } => {
             let cluster = layout.cluster.as_path();
             if major < MAJOR_MIN {
-                return Err(Error::ClusterTooOld {
-                    cluster: cluster.to_owned(),
-                    cluster_major: major,
-                });
+                return Err(Error::ClusterTooOld { cluster: cluster.to_owned(), cluster_major: major });
             }
             let binaries = binaries::pick(survey, Some((cluster, major)))?;
             let candidates = identity::candidates(Some(cluster))?;
@@ -123,17 +106,11 @@ pub(super) fn launch(options: &Options) -> Result<Launched, Error> {
         lock: lock_of_thread,
         ends_with_us: options.lifetime == Lifetime::Process,
     };
-    let supervised = launch
-        .start()
-        .map_err(Error::io("start", &binaries.postgres()))?;
+    let supervised = launch.start().map_err(Error::io("start", &binaries.postgres()))?;
     Ok(Launched {
         log_start,
         layout,
-        postmaster: Postmaster {
-            pid: supervised.pid(),
-            port: socket::PORT,
-            socket_dir,
-        },
+        postmaster: Postmaster { pid: supervised.pid(), port: socket::PORT, socket_dir },
         supervised: Some(supervised),
         lifetime: options.lifetime,
         lock,
@@ -152,36 +129,15 @@ pub(super) fn settled(layout: &Layout) -> Result<Option<Postmaster>, Error> {
             found => return Ok(found),
         }
     }
-    Err(Error::StartTimeout {
-        limit: ATTACH_LIMIT,
-        log: layout.log.clone(),
-        log_tail: layout.log_tail(0),
-    })
+    Err(Error::StartTimeout { limit: ATTACH_LIMIT, log: layout.log.clone(), log_tail: layout.log_tail(0) })
 }
 
 /// Turns "no connection" into an error that shows what the log says.
-pub(super) fn explain(
-    reason: NotReady,
-    layout: &Layout,
-    socket_dir: &Path,
-    limit: Duration,
-    log_start: u64,
-) -> Error {
+pub(super) fn explain(reason: NotReady, layout: &Layout, socket_dir: &Path, limit: Duration, log_start: u64) -> Error {
     let log = layout.log.clone();
     match reason {
-        NotReady::Gone(status) => Error::Exited {
-            status,
-            log,
-            log_tail: layout.log_tail(log_start),
-        },
-        NotReady::TimedOut => Error::StartTimeout {
-            limit,
-            log,
-            log_tail: layout.log_tail(log_start),
-        },
-        NotReady::Refused(source) => Error::Connect {
-            socket_dir: socket_dir.to_owned(),
-            source,
-        },
+        NotReady::Gone(status) => Error::Exited { status, log, log_tail: layout.log_tail(log_start) },
+        NotReady::TimedOut => Error::StartTimeout { limit, log, log_tail: layout.log_tail(log_start) },
+        NotReady::Refused(source) => Error::Connect { socket_dir: socket_dir.to_owned(), source },
     }
 }

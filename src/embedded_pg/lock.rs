@@ -49,10 +49,7 @@ impl FolderLock {
                 }
             }
         }
-        Err(Error::Locked {
-            data_dir: data_dir.to_owned(),
-            holder: read_pid(&mut file),
-        })
+        Err(Error::Locked { data_dir: data_dir.to_owned(), holder: read_pid(&mut file) })
     }
 }
 

@@ -91,12 +91,7 @@ pub struct Options {
 impl Options {
     /// Durable, ends with this process, binaries from the usual places.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            bin_dir: None,
-            throw_away: false,
-            lifetime: Lifetime::Process,
-        }
+        Self { data_dir: data_dir.into(), bin_dir: None, throw_away: false, lifetime: Lifetime::Process }
     }
 }
 
@@ -176,9 +171,7 @@ pub async fn attach(data_dir: impl Into<PathBuf>) -> Result<Option<RunningPostgr
         return Ok(None);
     };
     let RunningPostgres { layout, postmaster } = &running;
-    let gone = || {
-        (!postmaster::serves(postmaster, &layout.cluster)).then(|| "it was shut down".to_owned())
-    };
+    let gone = || (!postmaster::serves(postmaster, &layout.cluster)).then(|| "it was shut down".to_owned());
     let socket_dir = &postmaster.socket_dir;
     match connect::when_ready(socket_dir, postmaster.port, ATTACH_LIMIT, gone).await {
         Ok(_) => Ok(Some(running)),
@@ -279,9 +272,7 @@ impl RunningPostgres {
 }
 
 /// Runs what blocks beside the async workers; a panic in there goes on here.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

@@ -59,11 +59,9 @@ pub(super) fn serves(postmaster: &Postmaster, cluster: &Path) -> bool {
     let process = PathBuf::from(format!("/proc/{}", postmaster.pid));
     // PostgreSQL works in its data folder. Device and inode rather than the name, which another
     // mount namespace spells differently; the owner, because we may be about to signal as root.
-    let (Ok(folder), Ok(working), Ok(owner)) = (
-        fs::metadata(cluster),
-        fs::metadata(process.join("cwd")),
-        fs::metadata(&process),
-    ) else {
+    let (Ok(folder), Ok(working), Ok(owner)) =
+        (fs::metadata(cluster), fs::metadata(process.join("cwd")), fs::metadata(&process))
+    else {
         return false;
     };
     (folder.dev(), folder.ino()) == (working.dev(), working.ino()) && owner.uid() == folder.uid()
@@ -72,9 +70,7 @@ pub(super) fn serves(postmaster: &Postmaster, cluster: &Path) -> bool {
 /// Without `/proc`: the process exists and something answers on its socket.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn serves(postmaster: &Postmaster, _cluster: &Path) -> bool {
-    let socket = postmaster
-        .socket_dir
-        .join(format!(".s.PGSQL.{}", postmaster.port));
+    let socket = postmaster.socket_dir.join(format!(".s.PGSQL.{}", postmaster.port));
     exists(postmaster.pid) && std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 
@@ -104,10 +100,7 @@ pub(super) fn belongs_to_a_process(cluster: &Path) -> bool {
 /// # Errors
 /// [`Error::StopTimeout`] when it survives both.
 pub(super) fn end(postmaster: &Postmaster, cluster: &Path) -> Result<(), Error> {
-    let steps = [
-        (Signal::SIGINT, FAST_STOP_LIMIT),
-        (Signal::SIGQUIT, IMMEDIATE_STOP_LIMIT),
-    ];
+    let steps = [(Signal::SIGINT, FAST_STOP_LIMIT), (Signal::SIGQUIT, IMMEDIATE_STOP_LIMIT)];
     for (name, limit) in steps {
         kill(Pid::from_raw(postmaster.pid), name)
             .or_else(gone_is_fine)
@@ -119,10 +112,7 @@ pub(super) fn end(postmaster: &Postmaster, cluster: &Path) -> Result<(), Error> 
             thread::sleep(POLL);
         }
     }
-    Err(Error::StopTimeout {
-        pid: postmaster.pid,
-        limit: FAST_STOP_LIMIT + IMMEDIATE_STOP_LIMIT,
-    })
+    Err(Error::StopTimeout { pid: postmaster.pid, limit: FAST_STOP_LIMIT + IMMEDIATE_STOP_LIMIT })
 }
 
 /// Both files quote the data folder, whose name need not be UTF-8.
@@ -152,10 +142,7 @@ fn pid(text: &str) -> Option<i32> {
 
 fn exists(pid: i32) -> bool {
     // Signal 0 to a process of another user is refused, so it exists.
-    matches!(
-        kill(Pid::from_raw(pid), None),
-        Ok(()) | Err(nix::Error::EPERM)
-    )
+    matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(nix::Error::EPERM))
 }
 
 #[cfg(test)]
@@ -165,16 +152,9 @@ mod tests {
     #[test]
     fn reads_complete_and_half_written_files() {
         let full = "4711\n/data/postgres\n1700000000\n5433\n/tmp/s\n\n  5432001 7\nready   \n";
-        let expected = Postmaster {
-            pid: 4711,
-            port: 5433,
-            socket_dir: "/tmp/s".into(),
-        };
+        let expected = Postmaster { pid: 4711, port: 5433, socket_dir: "/tmp/s".into() };
         assert_eq!(parse(full), Some(expected));
-        assert_eq!(
-            parse("4711\n/data\n").map(|p| (p.pid, p.port)),
-            Some((4711, 5432))
-        );
+        assert_eq!(parse("4711\n/data\n").map(|p| (p.pid, p.port)), Some((4711, 5432)));
         assert_eq!(parse("-12\n").map(|p| p.pid), Some(12));
         for useless in ["", "\n", "0\n", "1\n", "junk\n", "-2147483648\n"] {
             assert_eq!(parse(useless), None, "{useless:?}");

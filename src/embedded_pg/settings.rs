@@ -34,15 +34,9 @@ log_line_prefix = '%m [%p] %u@%d '
 /// map lets only the server's own user, ourselves and root in. There is no password to leak. The
 /// 0700 folder and the 0700 socket alone would do; the map is for the day somebody opens them.
 pub(super) fn write_access_files(cluster: &Path, identity: &Identity) -> Result<(), Error> {
-    const HEAD: &str =
-        "# Written by rollcall at every start; changes are lost. See its module embedded_pg.\n";
+    const HEAD: &str = "# Written by rollcall at every start; changes are lost. See its module embedded_pg.\n";
     // The superuser, and the roles that Rollcall's migrations make, so that `psql -U` tries them out.
-    const ROLES: &[&str] = &[
-        SUPERUSER,
-        "rollcall_server",
-        "rollcall_billing",
-        "rollcall_auditor",
-    ];
+    const ROLES: &[&str] = &[SUPERUSER, "rollcall_server", "rollcall_billing", "rollcall_auditor"];
     let hba = format!("{HEAD}local all all peer map=rollcall\n");
     let mut ident = HEAD.to_owned();
     for account in identity.trusted_accounts() {
@@ -92,10 +86,8 @@ pub(super) fn server_args(layout: &Layout, socket_dir: &Path, options: &Options)
 
 /// Adds [`TUNABLE`] to the `postgresql.conf` of a new cluster.
 pub(super) fn append_tunable(staging: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .append(true)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(staging.join("postgresql.conf"))?;
+    let mut file =
+        OpenOptions::new().append(true).custom_flags(nix::libc::O_NOFOLLOW).open(staging.join("postgresql.conf"))?;
     file.write_all(TUNABLE.as_bytes())?;
     file.sync_all()
 }

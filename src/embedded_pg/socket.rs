@@ -35,11 +35,7 @@ const NAME_HASH_BYTES: usize = 8;
 ///
 /// # Errors
 /// [`Error::NoSocketFolder`] with what is wrong with each place.
-pub(super) fn prepare(
-    cluster: &Path,
-    identity: &Identity,
-    binaries: &Binaries,
-) -> Result<PathBuf, Error> {
+pub(super) fn prepare(cluster: &Path, identity: &Identity, binaries: &Binaries) -> Result<PathBuf, Error> {
     let name = folder_name(cluster);
     let mut tried = Vec::new();
     for base in bases() {
@@ -109,9 +105,7 @@ fn check_path(dir: &Path) -> Result<(), String> {
     let socket = dir.join(socket_name());
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH_BYTES_MAX {
-        return Err(format!(
-            "the socket path would have {length} bytes, at most {SOCKET_PATH_BYTES_MAX} work"
-        ));
+        return Err(format!("the socket path would have {length} bytes, at most {SOCKET_PATH_BYTES_MAX} work"));
     }
     // unix_socket_directories is a list with its own quoting: stay clear of it.
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);

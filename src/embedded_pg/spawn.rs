@@ -89,10 +89,7 @@ pub(super) fn run(job: Job<'_>, limit: Duration) -> io::Result<ExitStatus> {
     // Not reaped yet, so the group id is still the child's own; gone already is as good as killed.
     killpg(pid_of(&child), Signal::SIGKILL).or_else(gone_is_fine)?;
     child.wait()?;
-    Err(io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("no end within {limit:?}"),
-    ))
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no end within {limit:?}")))
 }
 
 /// Blocks until the child has exited and leaves it unreaped, so that its pid cannot be given to
@@ -103,12 +100,7 @@ pub(super) fn wait_without_reaping(child: &Child) -> io::Result<()> {
         // the kernel writes nothing but it.
         let result = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(
-                libc::P_PID,
-                child.id(),
-                &raw mut info,
-                libc::WEXITED | libc::WNOWAIT,
-            )
+            libc::waitid(libc::P_PID, child.id(), &raw mut info, libc::WEXITED | libc::WNOWAIT)
         };
         if result == 0 {
             return Ok(());
@@ -150,13 +142,7 @@ impl BeforeExec {
         let switch = match *job.identity {
             Identity::Current => Switch::Keep,
             Identity::Drop { uid, gid, .. } => Switch::Drop { uid, gid },
-            Identity::Namespace {
-                inside_uid,
-                inside_gid,
-                outside_uid,
-                outside_gid,
-                ..
-            } => Switch::Namespace {
+            Identity::Namespace { inside_uid, inside_gid, outside_uid, outside_gid, .. } => Switch::Namespace {
                 uid_map: format!("{inside_uid} {outside_uid} 1\n").into_bytes(),
                 gid_map: format!("{inside_gid} {outside_gid} 1\n").into_bytes(),
             },

@@ -69,16 +69,8 @@ impl Launch {
         thread::Builder::new()
             .name("embedded-postgres".to_owned())
             .spawn(move || self.run(&shared, &started, &state))?;
-        let pid = started_receiver
-            .recv()
-            .map_err(|_| io::Error::other("the supervising thread ended"))??;
-        Ok(Supervised {
-            pid,
-            signallable,
-            state: state_receiver,
-            ends_with_us,
-            stop_requested: Arc::default(),
-        })
+        let pid = started_receiver.recv().map_err(|_| io::Error::other("the supervising thread ended"))??;
+        Ok(Supervised { pid, signallable, state: state_receiver, ends_with_us, stop_requested: Arc::default() })
     }
 
     fn run(
@@ -166,10 +158,7 @@ impl Supervised {
     /// # Errors
     /// [`Error::StopTimeout`] when it survives both.
     pub async fn stop(mut self) -> Result<(), Error> {
-        for (signal, limit) in [
-            (Signal::SIGINT, FAST_STOP_LIMIT),
-            (Signal::SIGQUIT, IMMEDIATE_STOP_LIMIT),
-        ] {
+        for (signal, limit) in [(Signal::SIGINT, FAST_STOP_LIMIT), (Signal::SIGQUIT, IMMEDIATE_STOP_LIMIT)] {
             self.signal(signal);
             let ended = self.state.wait_for(|state| *state != State::Running);
             if timeout(limit, ended).await.is_ok() {
@@ -177,10 +166,7 @@ impl Supervised {
             }
             tracing::warn!(postgres.pid = self.pid(), %signal, "PostgreSQL did not stop in {limit:?}");
         }
-        Err(Error::StopTimeout {
-            pid: self.pid(),
-            limit: FAST_STOP_LIMIT + IMMEDIATE_STOP_LIMIT,
-        })
+        Err(Error::StopTimeout { pid: self.pid(), limit: FAST_STOP_LIMIT + IMMEDIATE_STOP_LIMIT })
     }
 
     fn signal(&self, signal: Signal) {

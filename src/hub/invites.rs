@@ -7,6 +7,7 @@ use rollcall_core::{Fact, InviteId, Record, Role, SessionFact, SessionId, Tenant
 use rollcall_protocol::ErrorCode;
 
 use crate::ledger::Ledger;
+use crate::store::StoredInvite;
 
 /// SHA-256 of the whole token.
 pub type TokenHash = [u8; 32];
@@ -24,7 +25,7 @@ pub struct InviteEntry {
     pub name: Option<Arc<str>>,
     pub not_before: Option<Timestamp>,
     pub expires_at: Timestamp,
-    pub max_uses: Option<i32>,
+    pub max_uses: Option<u32>,
     pub revoked: bool,
 }
 
@@ -48,6 +49,24 @@ impl InviteProblem {
             Self::Revoked => ErrorCode::InviteRevoked,
             Self::UsedUp => ErrorCode::InviteUsedUp,
             Self::NotYetValid => ErrorCode::InviteNotYetValid,
+        }
+    }
+}
+
+impl From<StoredInvite> for InviteEntry {
+    fn from(stored: StoredInvite) -> Self {
+        Self {
+            token_hash: stored.token_hash,
+            invite: stored.invite,
+            tenant: stored.tenant,
+            session: stored.session,
+            role: stored.role,
+            identity: stored.identity,
+            name: stored.name,
+            not_before: stored.not_before,
+            expires_at: stored.expires_at,
+            max_uses: stored.max_uses,
+            revoked: stored.revoked_at.is_some(),
         }
     }
 }

@@ -205,10 +205,11 @@ impl Hub {
         self.read(session, |session| session.snapshot(now))
     }
 
-    /// Makes an invite known, so that its use needs no database, and arms its expiry.
-    pub fn remember_invite(&self, entry: InviteEntry) {
-        let (invite, expires_at) = (entry.invite, entry.expires_at);
-        if self.inner.invites.insert(entry) {
+    /// Makes an invite known, so that its use needs no database, and arms its expiry. One that expired at or before
+    /// `settled_until` has its expiry on record already.
+    pub fn remember_invite(&self, entry: InviteEntry, settled_until: Timestamp) {
+        let (invite, expires_at, revoked) = (entry.invite, entry.expires_at, entry.revoked);
+        if self.inner.invites.insert(entry) && !revoked && expires_at > settled_until {
             self.inner.timers.arm(expires_at, TimerKey::Invite(invite));
         }
     }

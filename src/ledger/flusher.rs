@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 use super::Ledger;
 use super::journal::{JournalError, JournalReader};
 use crate::clock::Clock;
-use crate::store::{BatchOutcome, Store, StoreError};
+use crate::store::{BatchOutcome, EpochState, Store, StoreError};
 
 /// First and longest pause after a failed batch; doubled in between, with full jitter.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -37,6 +37,7 @@ pub struct Flusher {
     pub reader: JournalReader,
     pub store: Store,
     pub clock: Clock,
+    pub node_name: String,
     pub options: FlusherOptions,
     /// Cancelled by the flusher when it can never go on: fenced, or records missing from the journal.
     pub fatal: CancellationToken,
@@ -52,8 +53,10 @@ enum FlushError {
     Journal(#[from] JournalError),
     #[error("records {from} to {to} are neither in the journal nor in Postgres")]
     Gap { from: i64, to: i64 },
-    #[error("another process took over this epoch (state {state})")]
-    Fenced { state: String },
+    #[error("this epoch is not ours any more")]
+    Lost,
+    #[error("another process took over this epoch (state {state:?})")]
+    Fenced { state: EpochState },
 }
 
 impl FlushError {
@@ -126,21 +129,15 @@ impl Flusher {
             None => connection.insert(self.store.dedicated().await?),
         };
         if batch.records.is_empty() {
-            self.store.renew_lease(connection, epoch, self.options.lease).await?;
-            return Ok(0);
+            let ours = crate::store::epochs::renew_lease(connection, epoch, self.options.lease).await?;
+            return if ours { Ok(0) } else { Err(FlushError::Lost) };
         }
         if batch.first_seq != applied + 1 {
             return Err(FlushError::Gap { from: applied + 1, to: batch.first_seq - 1 });
         }
         let started_at = self.clock.now();
-        let outcome = crate::store::apply_batch(
-            connection,
-            epoch,
-            batch.first_seq,
-            &batch.records,
-            self.options.lease,
-        )
-        .await?;
+        let outcome =
+            crate::store::apply_batch(connection, epoch, batch.first_seq, &batch.records, self.options.lease).await?;
         match outcome {
             BatchOutcome::Applied { audit_rows } => {
                 let took = self.clock.now().since(started_at);
@@ -158,7 +155,13 @@ impl Flusher {
                 self.rewind(applied_seq)?;
                 Ok(0)
             }
-            BatchOutcome::Fenced { state } => Err(FlushError::Fenced { state }),
+            BatchOutcome::Fenced { state: None } => {
+                // Restored to a point before this epoch existed: it is ours to open again, from its first record.
+                self.store.reinstate_epoch(epoch, &self.node_name, self.clock.now()).await?;
+                self.rewind(0)?;
+                Ok(0)
+            }
+            BatchOutcome::Fenced { state: Some(state) } => Err(FlushError::Fenced { state }),
         }
     }
 

@@ -155,8 +155,7 @@ impl JournalReader {
     /// # Errors
     /// The journal cannot be read.
     pub fn range(&self, epoch: Epoch) -> Result<Option<(i64, i64)>, JournalError> {
-        let mut select =
-            self.connection.prepare_cached("SELECT min(seq), max(seq) FROM records WHERE epoch = ?1")?;
+        let mut select = self.connection.prepare_cached("SELECT min(seq), max(seq) FROM records WHERE epoch = ?1")?;
         let (first, last): (Option<i64>, Option<i64>) =
             select.query_row(params![epoch.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(first.zip(last))
@@ -180,8 +179,7 @@ impl JournalReader {
                 break;
             }
             let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-            let record =
-                serde_json::from_slice(body).map_err(|source| JournalError::Corrupt { epoch, seq, source })?;
+            let record = serde_json::from_slice(body).map_err(|source| JournalError::Corrupt { epoch, seq, source })?;
             batch.bytes += body.len() as u64;
             batch.records.push(record);
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use rollcall_core::{Epoch, Record};
 use tokio::sync::{oneshot, watch};
 
-pub use flusher::{Flusher, FlusherOptions};
+pub use flusher::{Flusher, FlusherOptions, spawn_flusher};
 pub use journal::{Journal, JournalError, JournalReader};
 pub use recovery::{RecoveryError, RecoveryReport, recover};
 pub use writer::JournalWriter;

@@ -10,7 +10,7 @@ use rollcall_core::{ConnectionId, Epoch, Fact, LeaveReason, Record, SessionFact,
 use tracing::info;
 
 use super::journal::{Journal, JournalError, JournalReader};
-use crate::store::{BatchOutcome, OpenSpan, Store, StoreError};
+use crate::store::{BatchOutcome, EpochState, OpenSpan, Store, StoreError};
 
 /// Records in one batch while recovering.
 const RECOVERY_ROWS_MAX: usize = 5_000;
@@ -26,8 +26,8 @@ pub enum RecoveryError {
          another database, or the database was restored to a point before the journal's tail"
     )]
     Gap { epoch: Epoch, from: i64, to: i64 },
-    #[error("epoch {epoch} was closed by another process (state {state}), but its journal holds more records")]
-    Fenced { epoch: Epoch, state: String },
+    #[error("epoch {epoch} was closed by another process, but its journal holds more records")]
+    Fenced { epoch: Epoch },
 }
 
 /// What recovery did, for the log.
@@ -67,7 +67,7 @@ pub async fn recover(
         report.records_flushed += flush_rest(&reader, &mut connection, epoch.epoch, &mut applied, lease).await?;
         report.spans_closed += closes.len();
         report.attested_until = report.attested_until.max(attested_until);
-        store.close_epoch(epoch.epoch, "recovered").await?;
+        store.close_epoch(epoch.epoch, EpochState::Recovered).await?;
         info!(epoch = epoch.epoch.0, spans_closed = closes.len(), "recovered an epoch that had not ended cleanly");
     }
     report.epochs = unfinished.len();
@@ -86,12 +86,8 @@ async fn forget_if_applied(
 ) -> Result<(), RecoveryError> {
     let Some((_, last)) = reader.range(epoch)? else { return Ok(()) };
     match store.applied_seq(epoch).await? {
-        Some((applied_seq, _)) if applied_seq >= last => Ok(journal.forget(epoch)?),
-        Some((applied_seq, state)) => {
-            info!(epoch = epoch.0, applied_seq, last, "a closed epoch has records that Postgres does not know");
-            Err(RecoveryError::Fenced { epoch, state })
-        }
-        None => Err(RecoveryError::Gap { epoch, from: 1, to: last }),
+        Some(applied_seq) if applied_seq >= last => Ok(journal.forget(epoch)?),
+        applied_seq => Err(RecoveryError::Gap { epoch, from: applied_seq.unwrap_or(0) + 1, to: last }),
     }
 }
 
@@ -120,7 +116,7 @@ async fn flush_rest(
             BatchOutcome::Regressed { applied_seq } => {
                 return Err(RecoveryError::Gap { epoch, from: applied_seq + 1, to: batch.first_seq - 1 });
             }
-            BatchOutcome::Fenced { state } => return Err(RecoveryError::Fenced { epoch, state }),
+            BatchOutcome::Fenced { .. } => return Err(RecoveryError::Fenced { epoch }),
         }
     }
 }

@@ -85,7 +85,11 @@ pub async fn log_control(connection: &mut PgConnection, event: ControlEvent<'_>)
 }
 
 pub async fn list(store: &Store, tenant: TenantId, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-    if filter.newest_first { list_newest_first(store, tenant, filter).await } else { list_oldest_first(store, tenant, filter).await }
+    if filter.newest_first {
+        list_newest_first(store, tenant, filter).await
+    } else {
+        list_oldest_first(store, tenant, filter).await
+    }
 }
 
 async fn list_oldest_first(store: &Store, tenant: TenantId, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {

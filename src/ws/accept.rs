@@ -73,7 +73,9 @@ pub async fn serve(
                 let connection = serve_connection(stream, address, router.clone(), header_timeout, stop.clone());
                 tasks.spawn(connection);
             }
-            Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was gone before it was accepted"),
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(%error, "a connection was gone before it was accepted")
+            }
             Err(error) => {
                 warn!(%error, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;

@@ -172,7 +172,9 @@ impl Connection {
         {
             let now = self.now();
             match inbound {
-                Inbound::Closed => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed }),
+                Inbound::Closed => {
+                    return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed });
+                }
                 Inbound::Broken => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent }),
                 _ => self.clock.hear(now),
             }

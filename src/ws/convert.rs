@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use rollcall_core::{CloseReason, Event, Joined, LeaveReason, ParticipantView, Refusal, Timestamp, WarningCause};
-use rollcall_protocol::server::{
-    ErrorMessage, JoinedMessage, Leave, OwnInfo, Participant, ServerMessage, SessionInfo,
-};
+use rollcall_core::{CloseReason, Event, Joined, LeaveReason, ParticipantView, Timestamp, WarningCause};
+use rollcall_protocol::server::{ErrorMessage, JoinedMessage, Leave, OwnInfo, Participant, ServerMessage, SessionInfo};
 use rollcall_protocol::{CloseCode, ErrorCode, Retry};
 use serde_json::value::RawValue;
 
@@ -68,11 +66,9 @@ pub(super) fn encode_event(event: &Event) -> Bytes {
             message: warning_text(*cause, *in_time),
         },
         Event::Extended { ends_at } => ServerMessage::Extended { ends_at: rfc3339(*ends_at) },
-        Event::Ended { reason } => ServerMessage::Ended {
-            code: reason.as_str(),
-            message: ended_text(*reason).into(),
-            recoverable: true,
-        },
+        Event::Ended { reason } => {
+            ServerMessage::Ended { code: reason.as_str(), message: ended_text(*reason).into(), recoverable: true }
+        }
     };
     encode(&message)
 }
@@ -106,20 +102,6 @@ pub(super) fn close_code(reason: CloseReason) -> ErrorCode {
         CloseReason::Replaced => ErrorCode::Replaced,
         CloseReason::TokenExpired => ErrorCode::TokenExpired,
         CloseReason::Restarting => ErrorCode::Restarting,
-    }
-}
-
-/// The public code of a refusal by the core.
-pub fn refusal_code(refusal: Refusal) -> ErrorCode {
-    match refusal {
-        Refusal::SessionEnded(_) => ErrorCode::SessionEnded,
-        Refusal::SessionEnding => ErrorCode::Overloaded,
-        Refusal::SessionFull => ErrorCode::SessionFull,
-        Refusal::Kicked => ErrorCode::Kicked,
-        Refusal::ParticipantUnknown | Refusal::ConnectionUnknown => ErrorCode::ParticipantNotFound,
-        Refusal::Forbidden => ErrorCode::Forbidden,
-        Refusal::SessionActive => ErrorCode::SessionNotEnded,
-        Refusal::TokenExpired => ErrorCode::TokenExpired,
     }
 }
 
@@ -276,6 +258,9 @@ mod tests {
             warning_text(WarningCause::Idle, Duration::from_secs(300)),
             "This session ends in 5 minutes unless somebody is active."
         );
-        assert_eq!(warning_text(WarningCause::MaxDuration, Duration::from_secs(60)), "This session ends in 60 seconds.");
+        assert_eq!(
+            warning_text(WarningCause::MaxDuration, Duration::from_secs(60)),
+            "This session ends in 60 seconds."
+        );
     }
 }

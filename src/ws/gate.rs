@@ -192,8 +192,12 @@ mod tests {
         Arc::new(Gate::new(8, 100, 1_000, limits))
     }
 
-    const LIMITS: AddressLimits =
-        AddressLimits { connections_per_s: 10, connections_burst: 50, unauthenticated_max: 20, failed_joins_per_min: 10 };
+    const LIMITS: AddressLimits = AddressLimits {
+        connections_per_s: 10,
+        connections_burst: 50,
+        unauthenticated_max: 20,
+        failed_joins_per_min: 10,
+    };
 
     #[test]
     fn an_address_is_limited_and_others_are_not() {

@@ -10,7 +10,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    CONNECTION, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
@@ -19,12 +19,13 @@ use rollcall_protocol::{ClientMessage, ErrorCode, JoinRequest, SUBPROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{Instrument, debug, info_span};
 
+use super::SharedWs;
 use super::connection::{CloseGuard, Connection};
-use super::convert::{JoinedExtras, encode_error, encode_joined, refusal_code};
+use super::convert::{JoinedExtras, encode_error, encode_joined};
 use super::gate::{Turned, Unauthenticated};
 use super::socket::{Inbound, Socket};
-use super::{SharedWs, WsOptions};
-use crate::admission::{AdmissionError, Grant};
+use crate::admission::{AdmissionError, Grant, join_refusal_code};
+use crate::config::OriginPolicy;
 use crate::http::problem;
 use crate::hub::{DispatchError, Outgoing, Taken};
 
@@ -47,7 +48,7 @@ pub async fn upgrade(
     let Ok(permit) = ws.gate.handshakes.clone().acquire_owned().await else {
         return problem(ErrorCode::Overloaded, "the server is stopping");
     };
-    let origin_allowed = is_origin_allowed(request.headers(), &ws.options);
+    let origin_allowed = is_origin_allowed(request.headers(), &ws.options.origins);
     let task = ws.clone();
     let span = info_span!("ws.connection");
     ws.tasks.spawn(
@@ -232,11 +233,8 @@ async fn enter_session(
     };
     // From here on the end is reported whatever happens, also if the join never becomes durable.
     let guard = CloseGuard::new(ws.clone(), session, member);
-    let durable = if ws.options.ack_in_postgres {
-        applied.receipt.in_postgres().await
-    } else {
-        applied.receipt.durable().await
-    };
+    let durable =
+        if ws.options.ack_in_postgres { applied.receipt.in_postgres().await } else { applied.receipt.durable().await };
     if durable.is_err() {
         return Err(ErrorCode::Overloaded.into());
     }
@@ -249,15 +247,16 @@ async fn enter_session(
         durability: if ws.options.ack_in_postgres { "postgres" } else { "local" },
         server_time: ws.hub.clock().now(),
     };
-    // A peer that has gone meanwhile is noticed by the connection's task.
-    socket.send_when_ready(encode_joined(joined, &extras)).await.ok();
+    // A peer that has gone meanwhile, or does not read, is noticed by the connection's task.
+    let sending = socket.send_when_ready(encode_joined(joined, &extras));
+    tokio::time::timeout(ws.options.slow_consumer_timeout, sending).await.ok();
     Ok((outbox, clock, guard))
 }
 
 fn dispatch_code(error: DispatchError) -> ErrorCode {
     match error {
         DispatchError::NotLive => ErrorCode::SessionNotFound,
-        DispatchError::Refused(refusal) => refusal_code(refusal),
+        DispatchError::Refused(refusal) => join_refusal_code(refusal),
         DispatchError::Ledger(_) | DispatchError::SessionsFull => ErrorCode::Overloaded,
     }
 }
@@ -294,37 +293,8 @@ fn lists(value: &str, token: &str) -> bool {
     value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// A page may connect when its origin is on the list, or is the server's own, or is loopback where that is allowed.
-fn is_origin_allowed(headers: &HeaderMap, options: &WsOptions) -> bool {
+/// A client that sends no origin is no browser page: it holds a token or gets nowhere.
+fn is_origin_allowed(headers: &HeaderMap, origins: &OriginPolicy) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    if options.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
-        return true;
-    }
-    let Some((_, authority)) = origin.split_once("://") else { return false };
-    let own = headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| host == authority);
-    own || (options.allow_loopback_origins && is_loopback(authority))
-}
-
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_is_taken_literally() {
-        for good in ["localhost:3000", "localhost", "127.0.0.1:80", "[::1]:8080"] {
-            assert!(is_loopback(good), "{good}");
-        }
-        for bad in ["localhost.evil.example", "127.0.0.1.evil.example", "example.com", "10.0.0.1:80", "[::2]"] {
-            assert!(!is_loopback(bad), "{bad}");
-        }
-    }
+    origin.to_str().is_ok_and(|origin| origins.allows(origin))
 }

@@ -20,6 +20,7 @@ pub use gate::{AddressLimits, Gate, Unauthenticated};
 pub use handshake::upgrade;
 
 use crate::admission::Admission;
+use crate::config::OriginPolicy;
 use crate::control::Control;
 use crate::hub::Hub;
 use crate::metrics::WsMetrics;
@@ -28,11 +29,8 @@ use tokio_util::task::TaskTracker;
 /// Limits and times of sockets. The configuration documents each.
 #[derive(Debug, Clone)]
 pub struct WsOptions {
-    /// Origins whose pages may connect; `None` accepts loopback origins only, as `dev` does. A client that sends no
-    /// origin is no browser and is let through: it holds a token or gets nowhere.
-    pub origins: Vec<String>,
-    pub allow_loopback_origins: bool,
-    pub header_timeout: Duration,
+    /// Origins whose pages may connect.
+    pub origins: OriginPolicy,
     pub first_frame_timeout: Duration,
     pub frame_bytes_max: usize,
     pub message_bytes_max: usize,

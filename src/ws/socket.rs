@@ -139,7 +139,8 @@ impl Socket {
 /// A close reason has at most 123 bytes.
 fn shorten(reason: &str) -> &str {
     const CLOSE_REASON_BYTES_MAX: usize = 123;
-    let end = reason.char_indices().map(|(index, c)| index + c.len_utf8()).take_while(|end| *end <= CLOSE_REASON_BYTES_MAX);
+    let end =
+        reason.char_indices().map(|(index, c)| index + c.len_utf8()).take_while(|end| *end <= CLOSE_REASON_BYTES_MAX);
     &reason[..end.last().unwrap_or(0)]
 }
 

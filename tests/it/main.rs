@@ -1,1 +1,16 @@
-//! placeholder
+//! The integration tests: the real binary, real sockets, a real Postgres with one database for each test.
+//!
+//! Waits are for a state and bounded in time; nothing here sleeps and hopes.
+
+#![allow(clippy::disallowed_methods)] // Tests read the clock to bound their waits.
+
+mod support;
+
+mod bad_input;
+mod crash;
+mod expiry;
+mod invites;
+mod journal;
+mod outage;
+mod presence;
+mod sessions;

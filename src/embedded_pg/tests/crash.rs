@@ -34,13 +34,8 @@ async fn start_right_after_a_killed_owner_keeps_the_data() {
             let mut helper = Helper::spawn("start", &scratch.data_dir(), |_| {});
             let (_, pid) = helper.ready();
             helper.kill();
-            let postgres = start(scratch.options())
-                .await
-                .expect("start over the orphan");
-            assert!(
-                !is_alive(pid),
-                "the orphan is gone before the new one starts"
-            );
+            let postgres = start(scratch.options()).await.expect("start over the orphan");
+            assert!(!is_alive(pid), "the orphan is gone before the new one starts");
             assert!(!postgres.is_adopted());
             assert_row_is_there(&postgres).await;
             postgres.stop().await.expect("stop");
@@ -60,10 +55,7 @@ async fn killed_server_is_noticed_and_recovers() {
         kill_9(postgres.pid());
         let reason = died.await;
         assert!(reason.contains('9'), "{reason}");
-        assert!(
-            postgres.died().await.contains('9'),
-            "asked late, it still tells"
-        );
+        assert!(postgres.died().await.contains('9'), "asked late, it still tells");
         postgres.stop().await.expect("stopping the dead is fine");
         let postgres = start(options).await.expect("recover");
         assert_row_is_there(&postgres).await;
@@ -95,11 +87,7 @@ async fn stale_pid_file_is_not_a_running_server() {
             innocent.uid(owner);
         }
         let mut innocent = innocent.spawn().expect("sleep");
-        for pid in [
-            innocent.id().to_string(),
-            own_pid.to_string(),
-            "1".to_owned(),
-        ] {
+        for pid in [innocent.id().to_string(), own_pid.to_string(), "1".to_owned()] {
             let (_, rest) = text.split_once('\n').expect("lines");
             fs::write(&pid_file, format!("{pid}\n{rest}")).expect("stale file");
             std::os::unix::fs::chown(&pid_file, Some(owner), None).expect("chown");
@@ -107,18 +95,12 @@ async fn stale_pid_file_is_not_a_running_server() {
             let lock = socket_dir.join(".s.PGSQL.5432.lock");
             fs::write(&lock, format!("{pid}\n{rest}")).expect("stale socket lock");
 
-            let postgres = start(scratch.options())
-                .await
-                .expect("start over a stale file");
+            let postgres = start(scratch.options()).await.expect("start over a stale file");
             assert_ne!(postgres.pid().to_string(), pid);
             assert_row_is_there(&postgres).await;
             postgres.stop().await.expect("stop");
         }
-        assert_eq!(
-            innocent.try_wait().expect("state"),
-            None,
-            "the innocent lives"
-        );
+        assert_eq!(innocent.try_wait().expect("state"), None, "the innocent lives");
         innocent.kill().expect("kill");
         innocent.wait().expect("reap");
     })
@@ -153,10 +135,7 @@ async fn first_start_cut_off_after_initdb_is_completed() {
         let scratch = Scratch::open();
         let postgres = start(scratch.options()).await.expect("start");
         let mut connection = connect(&postgres.database_url("postgres")).await;
-        sqlx::raw_sql("DROP DATABASE rollcall WITH (FORCE)")
-            .execute(&mut connection)
-            .await
-            .expect("drop");
+        sqlx::raw_sql("DROP DATABASE rollcall WITH (FORCE)").execute(&mut connection).await.expect("drop");
         postgres.stop().await.expect("stop");
         let postgres = start(scratch.options()).await.expect("start");
         write_row(&postgres).await;

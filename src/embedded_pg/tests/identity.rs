@@ -63,10 +63,7 @@ async fn root_runs_the_cluster_of_a_user_as_that_user() {
     }
     limited(async {
         let scratch = Scratch::open();
-        let nobody = User::from_name("nobody")
-            .expect("passwd")
-            .expect("nobody")
-            .uid;
+        let nobody = User::from_name("nobody").expect("passwd").expect("nobody").uid;
         let data_dir = folder_of(&scratch, nobody.as_raw());
         let mut helper = Helper::spawn("start", &data_dir, Helper::as_uid(nobody.as_raw()));
         let (_, pid) = helper.ready();
@@ -102,10 +99,7 @@ async fn uid_without_a_name_uses_a_namespace_or_says_what_to_do() {
             assert_eq!(uid_of_process(pid.parse().expect("pid")), NAMELESS_UID);
         } else {
             // User namespaces may be forbidden here.
-            assert!(
-                line.contains("/etc/passwd") && line.contains("DATABASE_URL"),
-                "{line}"
-            );
+            assert!(line.contains("/etc/passwd") && line.contains("DATABASE_URL"), "{line}");
         }
     })
     .await;
@@ -122,10 +116,7 @@ async fn cluster_of_another_user_is_refused_with_a_cure() {
         fs::create_dir(data_dir.join("postgres")).expect("root's folder");
         let mut helper = Helper::spawn("start", &data_dir, Helper::as_uid(NAMELESS_UID));
         let line = helper.line().expect("an answer");
-        assert!(
-            line.contains("belongs to uid 0") && line.contains("chown"),
-            "{line}"
-        );
+        assert!(line.contains("belongs to uid 0") && line.contains("chown"), "{line}");
     })
     .await;
 }
@@ -139,10 +130,7 @@ fn without_a_working_identity_the_message_tells_each_try() {
     let survey = binaries::survey(None).expect("survey");
     let binaries = binaries::pick(survey, None).expect("PostgreSQL is installed");
     let nobody = User::from_name("nobody").expect("passwd").expect("nobody");
-    let barred = Identity::Drop {
-        uid: nobody.uid,
-        gid: nobody.gid,
-    };
+    let barred = Identity::Drop { uid: nobody.uid, gid: nobody.gid };
     let error = choose(vec![barred], &binaries, scratch.path(), false).expect_err("barred");
     let text = error.to_string();
     for words in ["user nobody", "cannot enter", "chmod o+x", "DATABASE_URL"] {
@@ -181,10 +169,7 @@ async fn other_users_cannot_connect() {
         let scratch = Scratch::open();
         let postgres = start(scratch.options()).await.expect("start");
         let psql = |uid: u32| {
-            Command::new("psql")
-                .args([&postgres.database_url("rollcall"), "-XAtc", "SELECT 1"])
-                .uid(uid)
-                .output()
+            Command::new("psql").args([&postgres.database_url("rollcall"), "-XAtc", "SELECT 1"]).uid(uid).output()
         };
         let Ok(output) = psql(NAMELESS_UID) else {
             return eprintln!("passed over: no psql");
@@ -196,10 +181,7 @@ async fn other_users_cannot_connect() {
         };
         open(postgres.socket_dir());
         open(&postgres.socket_dir().join(".s.PGSQL.5432"));
-        let daemon = User::from_name("daemon")
-            .expect("passwd")
-            .expect("daemon")
-            .uid;
+        let daemon = User::from_name("daemon").expect("passwd").expect("daemon").uid;
         let output = psql(daemon.as_raw()).expect("psql");
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(message.contains("eer authentication failed"), "{message}");

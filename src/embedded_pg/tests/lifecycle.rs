@@ -20,10 +20,7 @@ async fn data_survives_a_restart() {
         write_row(&postgres).await;
         postgres.stop().await.expect("stop");
         assert!(!is_alive(pid));
-        assert!(
-            !socket_dir.exists(),
-            "the socket folder goes with the server"
-        );
+        assert!(!socket_dir.exists(), "the socket folder goes with the server");
 
         let postgres = start(scratch.options()).await.expect("second start");
         assert_row_is_there(&postgres).await;
@@ -36,9 +33,7 @@ async fn data_survives_a_restart() {
 async fn default_is_durable_private_and_apart() {
     limited(async {
         let scratch = Scratch::open();
-        let postgres = start(Options::new(scratch.data_dir()))
-            .await
-            .expect("start");
+        let postgres = start(Options::new(scratch.data_dir())).await.expect("start");
         let url = postgres.database_url("rollcall");
         for (setting, value) in [
             ("fsync", "on"),
@@ -51,18 +46,9 @@ async fn default_is_durable_private_and_apart() {
             ("shared_buffers", "128MB"),
             ("max_connections", "100"),
         ] {
-            assert_eq!(
-                ask(&url, &format!("SHOW {setting}")).await,
-                value,
-                "{setting}"
-            );
+            assert_eq!(ask(&url, &format!("SHOW {setting}")).await, value, "{setting}");
         }
-        let mode = |path: &Path| {
-            std::fs::metadata(path)
-                .expect("metadata")
-                .permissions()
-                .mode()
-        };
+        let mode = |path: &Path| std::fs::metadata(path).expect("metadata").permissions().mode();
         assert_eq!(mode(postgres.socket_dir()) & 0o777, 0o700);
         assert_eq!(mode(&scratch.cluster()) & 0o777, 0o700);
         assert_eq!(mode(postgres.log_file()) & 0o777, 0o600);
@@ -85,12 +71,7 @@ async fn psql_and_sqlx_take_the_same_url() {
         let output = Command::new("psql")
             .args([&url, "-XAtc", "SELECT current_database()"])
             // What a developer's shell may hold must not lead elsewhere.
-            .envs([
-                ("PGPORT", "1"),
-                ("PGUSER", "x"),
-                ("PGSSLMODE", "require"),
-                ("PGHOST", "/x"),
-            ])
+            .envs([("PGPORT", "1"), ("PGUSER", "x"), ("PGSSLMODE", "require"), ("PGHOST", "/x")])
             .output();
         match output {
             Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "rollcall\n"),
@@ -148,10 +129,7 @@ async fn relative_path_and_hostile_environment_work() {
         });
         let (url, pid) = helper.ready();
         let folder = scratch.path().join("some/data/postgres");
-        assert_eq!(
-            PathBuf::from(ask(&url, "SHOW data_directory").await),
-            folder
-        );
+        assert_eq!(PathBuf::from(ask(&url, "SHOW data_directory").await), folder);
         helper.kill();
         until("the server ends", || !is_alive(pid)).await;
     })
@@ -162,24 +140,13 @@ async fn relative_path_and_hostile_environment_work() {
 async fn attach_finds_a_server_and_cannot_stop_it_under_its_owner() {
     limited(async {
         let scratch = Scratch::open();
-        assert!(
-            attach(scratch.data_dir())
-                .await
-                .expect("no folder")
-                .is_none()
-        );
+        assert!(attach(scratch.data_dir()).await.expect("no folder").is_none());
         let postgres = start(scratch.options()).await.expect("start");
-        let running = attach(scratch.data_dir())
-            .await
-            .expect("attach")
-            .expect("running");
+        let running = attach(scratch.data_dir()).await.expect("attach").expect("running");
         assert_eq!(running.pid(), postgres.pid());
         assert_eq!(running.database_url("x"), postgres.database_url("x"));
         let error = running.stop().await.expect_err("held");
-        assert!(
-            error.to_string().contains(&std::process::id().to_string()),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
         postgres.stop().await.expect("stop");
         assert!(attach(scratch.data_dir()).await.expect("stopped").is_none());
     })
@@ -201,18 +168,12 @@ async fn detached_server_goes_on_is_adopted_and_is_stopped_on_request() {
         postgres.stop().await.expect("release");
         assert!(is_alive(pid), "it is not ours to end");
 
-        let again = Options {
-            lifetime: Lifetime::Detached,
-            ..scratch.options()
-        };
+        let again = Options { lifetime: Lifetime::Detached, ..scratch.options() };
         let postgres = start(again).await.expect("adopt again");
         assert_row_is_there(&postgres).await;
         let died = postgres.died();
         drop(postgres);
-        let running = attach(scratch.data_dir())
-            .await
-            .expect("attach")
-            .expect("running");
+        let running = attach(scratch.data_dir()).await.expect("attach").expect("running");
         running.stop().await.expect("stop");
         assert!(!is_alive(pid));
         died.await;
@@ -228,40 +189,20 @@ async fn doctor_tells_the_state_and_changes_nothing() {
             let findings = doctor(options);
             let finding = findings.iter().find(|finding| finding.check == check);
             let finding = finding.unwrap_or_else(|| panic!("no {check} in {findings:?}"));
-            assert_eq!(
-                finding.level != Level::Ok,
-                finding.cure.is_some(),
-                "{finding:?}"
-            );
+            assert_eq!(finding.level != Level::Ok, finding.cure.is_some(), "{finding:?}");
             finding.level
         };
         let options = Options::new(scratch.data_dir());
-        assert!(
-            doctor(&options)
-                .iter()
-                .all(|finding| finding.level == Level::Ok)
-        );
+        assert!(doctor(&options).iter().all(|finding| finding.level == Level::Ok));
         assert!(!scratch.data_dir().exists());
         let postgres = start(scratch.options()).await.expect("start");
         assert_eq!(level(&options, "lock"), Level::Warning);
         assert_eq!(level(&options, "server"), Level::Ok);
         assert_eq!(level(&scratch.options(), "durability"), Level::Warning);
-        assert!(
-            attach(scratch.data_dir())
-                .await
-                .expect("unharmed")
-                .is_some()
-        );
+        assert!(attach(scratch.data_dir()).await.expect("unharmed").is_some());
         postgres.stop().await.expect("stop");
-        assert!(
-            doctor(&options)
-                .iter()
-                .all(|finding| finding.level == Level::Ok)
-        );
-        let wrong = Options {
-            bin_dir: Some("/nowhere".into()),
-            ..options
-        };
+        assert!(doctor(&options).iter().all(|finding| finding.level == Level::Ok));
+        let wrong = Options { bin_dir: Some("/nowhere".into()), ..options };
         assert_eq!(level(&wrong, "binaries"), Level::Failed);
     })
     .await;

@@ -76,10 +76,7 @@ impl Scratch {
 }
 
 fn throw_away(data_dir: impl Into<PathBuf>) -> Options {
-    Options {
-        throw_away: true,
-        ..Options::new(data_dir)
-    }
+    Options { throw_away: true, ..Options::new(data_dir) }
 }
 
 /// This binary again, with one test that acts as an owner of an embedded Postgres. Killed by its pid when dropped.
@@ -103,11 +100,7 @@ impl Helper {
         adjust(&mut command);
         let mut child = command.spawn().expect("the helper starts");
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        Self {
-            child,
-            output,
-            server: None,
-        }
+        Self { child, output, server: None }
     }
 
     fn as_uid(uid: u32) -> impl FnOnce(&mut Command) {
@@ -182,10 +175,7 @@ async fn helper() {
         "detach" => Lifetime::Detached,
         _ => Lifetime::Process,
     };
-    let options = Options {
-        lifetime,
-        ..throw_away(data_dir)
-    };
+    let options = Options { lifetime, ..throw_away(data_dir) };
     let postgres = match start(options).await {
         Ok(postgres) => postgres,
         Err(error) => {
@@ -202,15 +192,11 @@ async fn helper() {
 }
 
 async fn limited<T>(test: impl Future<Output = T>) -> T {
-    timeout(TEST_LIMIT, Box::pin(test))
-        .await
-        .expect("the test took too long")
+    timeout(TEST_LIMIT, Box::pin(test)).await.expect("the test took too long")
 }
 
 async fn connect(url: &str) -> PgConnection {
-    PgConnection::connect(url)
-        .await
-        .unwrap_or_else(|error| panic!("{url}: {error}"))
+    PgConnection::connect(url).await.unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
 /// Runs a statement and returns the first column of its first row as text.
@@ -243,9 +229,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(LOOK).await;
         }
     };
-    timeout(TEST_LIMIT, wait)
-        .await
-        .unwrap_or_else(|_| panic!("never: {what}"));
+    timeout(TEST_LIMIT, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// A zombie that its new parent has not reaped yet is not alive.

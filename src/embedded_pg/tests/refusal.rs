@@ -15,10 +15,7 @@ async fn second_start_names_the_holder() {
         let error = start(scratch.options()).await.expect_err("locked");
         let holder = helper.child.id();
         assert!(matches!(error, Error::Locked { holder: Some(pid), .. } if pid == holder));
-        assert!(
-            error.to_string().contains(&format!("(pid {holder})")),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("(pid {holder})")), "{error}");
         // The refused start did the first one no harm.
         assert_eq!(ask(&url, "SELECT 'fine'").await, "fine");
     })
@@ -46,15 +43,11 @@ async fn cluster_of_another_version_is_refused() {
         let scratch = Scratch::open();
         fs::create_dir_all(scratch.cluster().join("global")).expect("folder");
         fs::write(scratch.cluster().join("global/pg_control"), "").expect("file");
-        for (version, words) in [
-            ("99", ["install PostgreSQL 99", "pg_dumpall"]),
-            ("13", ["needs 14 or newer", "pg_dumpall"]),
-        ] {
+        for (version, words) in
+            [("99", ["install PostgreSQL 99", "pg_dumpall"]), ("13", ["needs 14 or newer", "pg_dumpall"])]
+        {
             fs::write(scratch.cluster().join("PG_VERSION"), version).expect("file");
-            let text = start(scratch.options())
-                .await
-                .expect_err("refused")
-                .to_string();
+            let text = start(scratch.options()).await.expect_err("refused").to_string();
             assert!(words.iter().all(|word| text.contains(word)), "{text}");
         }
     })
@@ -74,9 +67,7 @@ async fn server_that_does_not_start_shows_the_end_of_its_log() {
         assert!(matches!(error, Error::Exited { .. }), "{error}");
         assert!(error.to_string().contains("max_connections"), "{error}");
         fs::write(&settings, text).expect("settings");
-        let postgres = start(scratch.options())
-            .await
-            .expect("the lock is free again");
+        let postgres = start(scratch.options()).await.expect("the lock is free again");
         postgres.stop().await.expect("stop");
     })
     .await;
@@ -86,17 +77,11 @@ async fn server_that_does_not_start_shows_the_end_of_its_log() {
 async fn wrong_bin_folder_is_named() {
     limited(async {
         let scratch = Scratch::open();
-        let options = Options {
-            bin_dir: Some(scratch.path().to_owned()),
-            ..scratch.options()
-        };
+        let options = Options { bin_dir: Some(scratch.path().to_owned()), ..scratch.options() };
         let error = start(options).await.expect_err("no binaries");
         assert!(error.needs_installation());
         let text = error.to_string();
-        assert!(
-            text.contains("no initdb in it") && text.contains("--pg-bin"),
-            "{text}"
-        );
+        assert!(text.contains("no initdb in it") && text.contains("--pg-bin"), "{text}");
         assert!(!scratch.cluster().exists());
     })
     .await;
@@ -139,10 +124,7 @@ fn new_cluster_takes_the_highest_and_an_old_one_its_own() {
 #[test]
 fn versions_are_read_from_every_vendor() {
     for (text, expected) in [
-        (
-            "postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)",
-            Some((15, 14)),
-        ),
+        ("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)", Some((15, 14))),
         ("17.6 (Homebrew)", Some((17, 6))),
         ("postgres (PostgreSQL) 19beta1", Some((19, 0))),
         ("postgres (PostgreSQL) 18devel", Some((18, 0))),

@@ -1,0 +1,262 @@
+//! Phases one and two: build every part and connect them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollcall_core::{PresencePolicy, SessionId, Timestamp};
+use secrecy::SecretString;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::{
+    Admission, App, AppError, Config, Control, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
+    Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store, WsOptions, WsState,
+};
+use crate::config::OriginPolicy;
+use crate::embedded_pg::{self, EmbeddedPostgres};
+use crate::ledger::{Flusher, JournalWriter, recover, spawn_flusher};
+use crate::store::{StoreError, StoreOptions};
+use crate::ws::AddressLimits;
+
+/// Pause between attempts to reach the database at start.
+const DATABASE_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// A statement that takes longer than this is stuck; Postgres cancels it and the work is tried again.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Sessions and invites read at once while the live state is loaded.
+const LOAD_PAGE_ROWS: i64 = 1_000;
+
+/// Invites that expired longer ago are not loaded; their visitors are told by way of the database.
+const INVITES_KEPT_EXPIRED: Duration = Duration::from_secs(24 * 3600);
+
+/// Builds everything. When this returns, earlier runs are brought to their end and the live state is loaded.
+pub(super) async fn build(
+    config: Config,
+    mode: Mode,
+    address: SocketAddr,
+    lifecycle: Lifecycle,
+) -> Result<App, AppError> {
+    let clock = Clock::system();
+    let embedded = start_embedded(&config, mode).await?;
+    let database_url = match (&config.database.url, &embedded) {
+        (Some(url), _) => url.expose().to_owned(),
+        (None, Some(embedded)) => embedded.database_url(embedded_pg::DATABASE),
+        (None, None) => return Err(AppError::NoDatabase),
+    };
+    let store = connect(&config, &database_url, clock).await?;
+    let migrated = store.migrate().await?;
+    info!(applied = migrated.applied, "database schema is current");
+
+    let lease = config.ledger.lease_s.duration();
+    let mut journal = Journal::open(&config.data_dir.join("journal.sqlite"))?;
+    let mark_interval = config.ledger.mark_interval_ms.duration();
+    let report = recover(&mut journal, &store, &config.node_name, mark_interval, lease).await?;
+    let epoch = store.open_epoch(&config.node_name, clock.now(), lease).await?;
+    let ledger = Ledger::new(epoch, LedgerLimits {
+        journal_bytes_max: config.ledger.journal_bytes_max.0,
+        journal_refuse_percent: u64::from(config.ledger.journal_refuse_percent),
+        journal_tail_records: i64::from(config.ledger.tail_records_max),
+    });
+    info!(epoch = epoch.0, node = config.node_name, "epoch opened");
+
+    let hub = Hub::new(clock, ledger.clone(), presence_policy(&config), HubLimits {
+        sessions_live_max: config.sessions.sessions_live_max as usize,
+        invites_live_max: config.sessions.invites_live_max as usize,
+        outbox_bytes_max: config.ws.outbox_bytes_max.as_usize(),
+    });
+    let connections = TaskTracker::new();
+    let root_key = Arc::new(RootKey::from_text(&config.auth.root_key));
+    let public_url = config.public_url(address);
+    let settings = ControlSettings {
+        recover_window: config.sessions.recover_window_h.duration(),
+        join_url: format!("{}/join", public_url.as_str().trim_end_matches('/')),
+    };
+    let live = Live::Hub(hub.clone());
+    let control =
+        Control::new(store.clone(), live, clock, root_key.clone(), settings, connections.clone());
+    let admission = Admission::new(hub.clone(), store.clone(), root_key, Vec::new());
+    let (registry, metrics) = crate::metrics::registry(hub.clone());
+    let ws = Arc::new(WsState {
+        hub: hub.clone(),
+        admission,
+        control: control.clone(),
+        options: ws_options(&config, OriginPolicy::new(&config.ws, &public_url)),
+        gate: Arc::new(gate(&config)),
+        metrics,
+        tasks: connections.clone(),
+    });
+
+    let (flushed, finish_flush) = (Arc::new(Notify::new()), CancellationToken::new());
+    let fatal = CancellationToken::new();
+    start_ledger(&config, clock, &store, &ledger, journal, &flushed, &finish_flush, &fatal)?;
+    let after = store.latest_change().await?;
+    load_live_state(&hub, &store, report.attested_until).await?;
+    lifecycle.spawn("feed", crate::feed::follow(hub.clone(), store.clone(), after, lifecycle.soft.clone()));
+    let failing = lifecycle.clone();
+    tokio::spawn(async move {
+        fatal.cancelled().await;
+        failing.fail();
+    });
+    let readiness = Readiness::new(store.clone(), ledger.clone());
+    Ok(App {
+        accepting: CancellationToken::new(),
+        registry: Arc::new(registry),
+        config,
+        clock,
+        lifecycle,
+        readiness,
+        store,
+        ledger,
+        hub,
+        control,
+        ws,
+        flushed,
+        finish_flush,
+        connections,
+        embedded,
+        database_url,
+    })
+}
+
+async fn start_embedded(config: &Config, mode: Mode) -> Result<Option<EmbeddedPostgres>, AppError> {
+    let wanted = mode == Mode::Dev || config.database.embedded;
+    if config.database.url.is_some() || !wanted {
+        return Ok(None);
+    }
+    let mut options = embedded_pg::Options::new(&config.data_dir);
+    options.bin_dir = config.database.pg_bin.clone();
+    let embedded = embedded_pg::start(options).await?;
+    info!(version = %embedded.version(), "embedded Postgres is running");
+    Ok(Some(embedded))
+}
+
+/// Waits for a database that is just starting, but not for ever: the supervisor should see that something is missing.
+async fn connect(config: &Config, database_url: &str, clock: Clock) -> Result<Store, StoreError> {
+    let options = StoreOptions {
+        database_url: SecretString::from(database_url),
+        max_connections: config.database.max_connections,
+        acquire_timeout: config.database.acquire_timeout_ms.duration(),
+        statement_timeout: STATEMENT_TIMEOUT,
+        application_name: format!("rollcall {}", config.node_name),
+    };
+    let give_up_at = clock.now() + config.database.connect_timeout_s.duration();
+    loop {
+        match Store::connect(&options).await {
+            Ok(store) => return Ok(store),
+            Err(error) if error.is_unavailable() && clock.now() < give_up_at => {
+                warn!(error = &error as &dyn std::error::Error, "the database does not answer yet");
+                tokio::time::sleep(DATABASE_RETRY_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // Each part is named once, here.
+fn start_ledger(
+    config: &Config,
+    clock: Clock,
+    store: &Store,
+    ledger: &Ledger,
+    journal: Journal,
+    flushed: &Arc<Notify>,
+    finish: &CancellationToken,
+    fatal: &CancellationToken,
+) -> Result<(), AppError> {
+    let flusher = Flusher {
+        ledger: ledger.clone(),
+        reader: journal.reader()?,
+        store: store.clone(),
+        clock,
+        node_name: config.node_name.clone(),
+        options: FlusherOptions {
+            flush_rows_max: config.ledger.flush_rows_max as usize,
+            flush_interval: config.ledger.flush_interval_ms.duration(),
+            lease: config.ledger.lease_s.duration(),
+        },
+        fatal: fatal.clone(),
+        finish: finish.clone(),
+    };
+    JournalWriter::new(journal, ledger.clone(), fatal.clone()).spawn().map_err(AppError::System)?;
+    spawn_flusher(flusher, flushed.clone()).map_err(AppError::System)
+}
+
+/// Every session that is active, with the people that were in it when the server stopped, and every invite that may
+/// still be shown to us.
+async fn load_live_state(hub: &Hub, store: &Store, attested_until: Option<Timestamp>) -> Result<(), AppError> {
+    let mut after: Option<SessionId> = None;
+    loop {
+        let page = store.load_active_sessions(after, LOAD_PAGE_ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.spec.session);
+        for loaded in page {
+            if let Err(error) = hub.adopt(loaded) {
+                warn!(error = &error as &dyn std::error::Error, "not every active session fits into memory");
+            }
+        }
+    }
+    // Without an earlier run nothing that has expired is waiting to be recorded.
+    let settled_until = attested_until.unwrap_or(hub.clock().now());
+    let mut after = None;
+    loop {
+        let page = store.load_live_invites(after, hub.clock().now() - INVITES_KEPT_EXPIRED, LOAD_PAGE_ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.invite);
+        for invite in page {
+            hub.remember_invite(invite.into(), settled_until);
+        }
+    }
+    info!(sessions = hub.sessions_live(), invites = hub.invites().len(), "live state loaded");
+    Ok(())
+}
+
+fn presence_policy(config: &Config) -> PresencePolicy {
+    PresencePolicy {
+        grace: config.presence.grace_s.duration(),
+        grace_hidden: config.presence.grace_hidden_s.duration(),
+        away_after: config.presence.away_after_s.duration(),
+        connections_per_participant_max: config.presence.connections_per_participant_max as usize,
+        ..PresencePolicy::default()
+    }
+}
+
+fn ws_options(config: &Config, origins: OriginPolicy) -> WsOptions {
+    let ws = &config.ws;
+    WsOptions {
+        origins,
+        first_frame_timeout: ws.first_frame_timeout_s.duration(),
+        frame_bytes_max: ws.frame_bytes_max.as_usize(),
+        message_bytes_max: ws.message_bytes_max.as_usize(),
+        join_bytes_max: ws.join_bytes_max.as_usize(),
+        state_bytes_max: ws.state_bytes_max.as_usize(),
+        messages_per_s: ws.messages_per_s,
+        messages_burst: ws.messages_burst,
+        ping_interval: ws.ping_interval_ms.duration(),
+        probe_after: ws.probe_after_ms.duration(),
+        dead_after: ws.dead_after_ms.duration(),
+        slow_consumer_timeout: ws.slow_consumer_timeout_s.duration(),
+        close_confirm_timeout: ws.close_confirm_timeout_ms.duration(),
+        restart_spread: config.shutdown.drain_ms.duration(),
+        ack_in_postgres: config.ledger.acknowledge == crate::config::Acknowledge::Postgres,
+    }
+}
+
+fn gate(config: &Config) -> Gate {
+    let ws = &config.ws;
+    let limits = AddressLimits {
+        connections_per_s: ws.connections_per_address_per_s,
+        connections_burst: ws.connections_per_address_burst,
+        unauthenticated_max: ws.unauthenticated_per_address_max,
+        failed_joins_per_min: ws.failed_joins_per_address_per_min,
+    };
+    Gate::new(
+        ws.handshakes_concurrent_max as usize,
+        ws.unauthenticated_max as usize,
+        ws.connections_max as usize,
+        limits,
+    )
+}

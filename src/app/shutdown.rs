@@ -1,0 +1,68 @@
+//! The end, in the order in which nothing acknowledged is lost: readiness says no → nobody new → everybody is told to
+//! come back → the journal is flushed → Postgres stops last.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::App;
+use crate::store::EpochState;
+
+/// Time for the last frames beyond the wait for close confirmations.
+const CONNECTIONS_END_SLACK: Duration = Duration::from_secs(2);
+
+/// Ends everything. A cancelled `hard` token skips waiting for people, never the flush of what is durable.
+pub(super) async fn end(app: App) {
+    let hard = app.lifecycle.hard.clone();
+    app.readiness.set_draining();
+    let delay = app.config.shutdown.delay_ms.duration();
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        () = hard.cancelled() => {}
+    }
+    app.accepting.cancel();
+    let open = app.hub.connections_open();
+    info!(connections = open, "telling everybody to come back");
+    app.hub.drain();
+    app.connections.close();
+    let patience = app.config.ws.close_confirm_timeout_ms.duration() + CONNECTIONS_END_SLACK;
+    tokio::select! {
+        () = app.connections.wait() => {}
+        () = tokio::time::sleep(patience) => warn!("not every connection ended in time"),
+        () = hard.cancelled() => {}
+    }
+    flush(&app).await;
+    app.lifecycle.soft.cancel();
+    tokio::select! {
+        () = app.lifecycle.finished() => {}
+        () = tokio::time::sleep(CONNECTIONS_END_SLACK) => warn!("not every part ended in time"),
+    }
+    app.store.close().await;
+    if let Some(embedded) = app.embedded
+        && let Err(error) = embedded.stop().await
+    {
+        warn!(error = &error as &dyn std::error::Error, "the embedded Postgres did not stop in good order");
+    }
+    info!("stopped");
+}
+
+/// Brings the journal to Postgres. What cannot be brought stays in the journal for the next start.
+async fn flush(app: &App) {
+    app.ledger.close();
+    app.finish_flush.cancel();
+    let limit = app.config.shutdown.flush_timeout_s.duration();
+    tokio::select! {
+        () = app.flushed.notified() => {}
+        () = tokio::time::sleep(limit) => {}
+        () = app.lifecycle.hard.cancelled() => {}
+    }
+    let status = app.ledger.status();
+    let left = status.appended_seq - status.applied_seq;
+    if left > 0 {
+        warn!(records = left, "records stay in the journal; the next start brings them to Postgres");
+        return;
+    }
+    if let Err(error) = app.store.close_epoch(app.ledger.epoch(), EpochState::Drained).await {
+        warn!(error = &error as &dyn std::error::Error, "the epoch was not closed; the next start does it");
+    }
+}

@@ -1,0 +1,57 @@
+//! What has to be done again and again beside the main job.
+
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::hub::Hub;
+use crate::store::Store;
+
+/// Sessions ended in one call of the clean-up.
+const CLEANUP_SESSIONS_MAX: i32 = 1_000;
+
+/// A wall clock this far from where it was at the start is worth a line in the log.
+const CLOCK_DRIFT_WORTH_SAYING: Duration = Duration::from_millis(500);
+
+/// Once an interval: which connections proved themselves alive. It bounds what a crash can lose of a span.
+pub(super) async fn mark_evidence(hub: Hub, every: Duration, stop: CancellationToken) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => hub.mark_evidence(),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// The backstop of the exact timers, and the housekeeping of the database.
+pub(super) async fn keep_store(store: Store, control: Control, clock: Clock, every: Duration, stop: CancellationToken) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let drift = clock.drift();
+        if drift > CLOCK_DRIFT_WORTH_SAYING {
+            warn!(drift_ms = drift.as_millis() as u64, "the wall clock was moved; the ledger goes on by its own");
+        }
+        match store.cleanup_inactive_sessions(CLEANUP_SESSIONS_MAX).await {
+            Ok(0) => {}
+            Ok(ended) => info!(ended, "clean-up ended sessions that no node had in memory"),
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "clean-up failed; it comes again"),
+        }
+        if let Err(error) = store.ensure_audit_partitions().await {
+            warn!(error = &error as &dyn std::error::Error, "partitions of the audit log were not made ahead");
+        }
+        if let Err(error) = control.forget_answers().await {
+            warn!(error = &error as &dyn std::error::Error, "old answers were not deleted");
+        }
+    }
+}

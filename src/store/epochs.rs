@@ -1,0 +1,174 @@
+//! One row per boot of a node, and how far its records have come.
+
+use std::time::Duration;
+
+use rollcall_core::{Epoch, Timestamp};
+use sqlx::PgConnection;
+
+use super::mapping::{from_utc, parse, to_interval, to_utc};
+use super::{Store, StoreError};
+
+/// Where an epoch stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EpochState {
+    /// Its node lives, or died and was not recovered yet. Only here records are accepted.
+    Active,
+    /// Its node stopped in order; all its records are applied.
+    Drained,
+    /// Its node crashed; its journal was applied and its open spans are closed.
+    Recovered,
+    /// Another node has taken over; what it still sends is refused.
+    Fenced,
+}
+
+impl EpochState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Drained => "drained",
+            Self::Recovered => "recovered",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+impl std::str::FromStr for EpochState {
+    type Err = rollcall_core::words::UnknownWord;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Active, Self::Drained, Self::Recovered, Self::Fenced];
+        all.into_iter().find(|state| state.as_str() == text).ok_or(rollcall_core::words::UnknownWord)
+    }
+}
+
+/// An epoch of this node that no shutdown and no recovery has closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnfinishedEpoch {
+    pub epoch: Epoch,
+    /// The last record that is in Postgres.
+    pub applied_seq: i64,
+    /// Up to here everything the node heard is in Postgres.
+    pub attested_until: Timestamp,
+}
+
+impl Store {
+    /// A new epoch that has heard nothing before `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]. A number may be lost by it, which does no harm.
+    pub async fn open_epoch(&self, node_name: &str, now: Timestamp, lease: Duration) -> Result<Epoch, StoreError> {
+        let epoch = sqlx::query_scalar!(
+            "insert into rollcall.node_epochs (node_name, started_at, attested_until, lease_until)
+             values ($1, $2, $2, clock_timestamp() + $3) returning epoch",
+            node_name,
+            to_utc(now),
+            to_interval(lease),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Epoch(epoch))
+    }
+
+    /// Puts back an epoch that a restore of the database to an earlier point has forgotten, with nothing applied, and
+    /// makes sure that its number is not handed out again. Does nothing when the epoch is known.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn reinstate_epoch(&self, epoch: Epoch, node_name: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // Two nodes at once must not set the sequence back.
+        sqlx::query!("lock table rollcall.node_epochs in share row exclusive mode").execute(&mut *tx).await?;
+        sqlx::query!(
+            "insert into rollcall.node_epochs (epoch, node_name, started_at, attested_until) values ($1, $2, $3, $3)
+             on conflict (epoch) do nothing",
+            epoch.0,
+            node_name,
+            to_utc(now),
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query_scalar!(
+            "select setval(pg_get_serial_sequence('rollcall.node_epochs', 'epoch'),
+                           greatest((select max(epoch) from rollcall.node_epochs),
+                                    nextval(pg_get_serial_sequence('rollcall.node_epochs', 'epoch'))))"
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Epochs of a node that ended without a word, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn unfinished_epochs(&self, node_name: &str) -> Result<Vec<UnfinishedEpoch>, StoreError> {
+        let rows = sqlx::query!(
+            "select epoch, applied_seq, attested_until from rollcall.node_epochs
+             where node_name = $1 and state = 'active' order by epoch",
+            node_name,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let unfinished = rows.into_iter().map(|row| UnfinishedEpoch {
+            epoch: Epoch(row.epoch),
+            applied_seq: row.applied_seq,
+            attested_until: from_utc(row.attested_until),
+        });
+        Ok(unfinished.collect())
+    }
+
+    /// Closes an active epoch; nothing is accepted from it afterwards. Returns whether it was active: closing twice
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Database`] when `state` is [`EpochState::Active`].
+    pub async fn close_epoch(&self, epoch: Epoch, state: EpochState) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "update rollcall.node_epochs set state = $2, closed_at = clock_timestamp()
+             where epoch = $1 and state = 'active'",
+            epoch.0,
+            state.as_str(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// The last record of the epoch that is in Postgres; `None` when Postgres does not know the epoch.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn applied_seq(&self, epoch: Epoch) -> Result<Option<i64>, StoreError> {
+        let seq = sqlx::query_scalar!("select applied_seq from rollcall.node_epochs where epoch = $1", epoch.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(seq)
+    }
+}
+
+/// Moves the lease on while there is nothing to flush. Returns whether the epoch is still active.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn renew_lease(conn: &mut PgConnection, epoch: Epoch, lease: Duration) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "update rollcall.node_epochs set lease_until = greatest(lease_until, clock_timestamp() + $2)
+         where epoch = $1 and state = 'active'",
+        epoch.0,
+        to_interval(lease),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The state of an epoch; `None` when Postgres does not know it.
+pub(in crate::store) async fn position(
+    conn: &mut PgConnection,
+    epoch: Epoch,
+) -> Result<Option<(i64, EpochState)>, StoreError> {
+    let row = sqlx::query!("select applied_seq, state from rollcall.node_epochs where epoch = $1", epoch.0)
+        .fetch_optional(conn)
+        .await?;
+    row.map(|row| Ok((row.applied_seq, parse("node_epochs.state", &row.state)?))).transpose()
+}

@@ -1,0 +1,357 @@
+//! What the hub needs of the database: sessions as they stand, and invites with their uses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rollcall_core::{
+    ConnectionId, CrashedConnection, Epoch, InviteId, LeaveReason, ParticipantId, RestoredParticipant, Role,
+    SessionEndReason, SessionId, SessionSpec, TenantId, Timestamp,
+};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::mapping::{from_seconds, from_utc, parse, to_utc};
+use super::{Store, StoreError};
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoadedSession {
+    pub spec: SessionSpec,
+    /// Set once the session has ended.
+    pub ended: Option<(SessionEndReason, Timestamp)>,
+    /// Key of the tenant's participant ids.
+    pub identity_salt: [u8; 32],
+    /// Who was present when the server stopped. Empty for an ended session.
+    pub restored: Vec<RestoredParticipant>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredInvite {
+    pub invite: InviteId,
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub token_hash: [u8; 32],
+    pub role: Role,
+    pub identity: Option<Arc<str>>,
+    pub name: Option<Arc<str>>,
+    pub not_before: Option<Timestamp>,
+    pub expires_at: Timestamp,
+    pub max_uses: Option<u32>,
+    pub uses: u32,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What became of the attempt to use an invite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Consumed {
+    /// Counted now, or by this participant before; `first` tells which, so that only a counted use is given back.
+    Consumed {
+        first: bool,
+    },
+    UsedUp,
+    Revoked,
+    Expired,
+    NotYetValid,
+    SessionEnded,
+}
+
+impl Store {
+    /// One session with everything that the hub keeps of it; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Unreadable`].
+    pub async fn load_session(&self, session: SessionId) -> Result<Option<LoadedSession>, StoreError> {
+        Ok(self.load_sessions(&[session.0]).await?.pop())
+    }
+
+    /// Active sessions by id, at most `limit` of those after `after`. An empty page is the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Unreadable`].
+    pub async fn load_active_sessions(
+        &self,
+        after: Option<SessionId>,
+        limit: i64,
+    ) -> Result<Vec<LoadedSession>, StoreError> {
+        let ids = sqlx::query_scalar!(
+            "select session_id from rollcall.sessions
+             where status = 'active' and ($1::uuid is null or session_id > $1) order by session_id limit $2",
+            after.map(|session| session.0),
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        self.load_sessions(&ids).await
+    }
+
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Unreadable`].
+    pub async fn load_invite_by_hash(&self, token_hash: [u8; 32]) -> Result<Option<StoredInvite>, StoreError> {
+        let row = sqlx::query_file_as!(InviteRow, "src/store/queries/live_invite_by_hash.sql", &token_hash[..])
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(StoredInvite::try_from).transpose()
+    }
+
+    /// Invites of active sessions by id, at most `limit` of those after `after`, without those that expired before
+    /// `expired_before`. An empty page is the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Unreadable`].
+    pub async fn load_live_invites(
+        &self,
+        after: Option<InviteId>,
+        expired_before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<StoredInvite>, StoreError> {
+        let rows = sqlx::query_file_as!(
+            InviteRow,
+            "src/store/queries/live_invites.sql",
+            after.map(|invite| invite.0),
+            to_utc(expired_before),
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(StoredInvite::try_from).collect()
+    }
+
+    /// Counts a use of an invite by a participant, unless it has used it before. Whoever comes at the same time waits
+    /// for the row, so `max_uses` holds over all nodes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such invite; [`StoreError::Unavailable`].
+    pub async fn consume_invite(
+        &self,
+        invite: InviteId,
+        participant: ParticipantId,
+        now: Timestamp,
+    ) -> Result<Consumed, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let row = sqlx::query_file!("src/store/queries/live_invite_lock.sql", invite.0, to_utc(now))
+            .fetch_one(&mut *tx)
+            .await?;
+        // A statement of its own: it must see the use of whoever held the lock before.
+        let used = sqlx::query_scalar!(
+            r#"select exists (select from rollcall.invite_uses where invite_id = $1 and participant_id = $2) as "used!""#,
+            invite.0,
+            participant.0,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        // The lasting reasons first: what the visitor is told must not change when it tries again.
+        let refusal = match () {
+            () if row.session_ended => Some(Consumed::SessionEnded),
+            () if row.revoked => Some(Consumed::Revoked),
+            () if row.expired => Some(Consumed::Expired),
+            () if row.early => Some(Consumed::NotYetValid),
+            () if used => Some(Consumed::Consumed { first: false }),
+            () if row.used_up => Some(Consumed::UsedUp),
+            () => None,
+        };
+        if let Some(outcome) = refusal {
+            tx.rollback().await?;
+            return Ok(outcome);
+        }
+        count_use(&mut tx, invite, participant, now).await?;
+        tx.commit().await?;
+        Ok(Consumed::Consumed { first: true })
+    }
+
+    /// Gives a use back that did not lead to an admission. Returns whether there was one; twice is as good as once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn release_invite_use(&self, invite: InviteId, participant: ParticipantId) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // The invite first, as in consume_invite, so that the two never wait for each other.
+        sqlx::query!("select invite_id from rollcall.invites where invite_id = $1 for no key update", invite.0)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let gone = sqlx::query!(
+            "delete from rollcall.invite_uses where invite_id = $1 and participant_id = $2",
+            invite.0,
+            participant.0,
+        )
+        .execute(&mut *tx)
+        .await?;
+        if gone.rows_affected() == 1 {
+            sqlx::query!("update rollcall.invites set uses = uses - 1 where invite_id = $1", invite.0)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(gone.rows_affected() == 1)
+    }
+
+    async fn load_sessions(&self, ids: &[Uuid]) -> Result<Vec<LoadedSession>, StoreError> {
+        // Session and participants as of one instant.
+        let mut tx = self.pool.begin_with("begin isolation level repeatable read read only").await?;
+        let rows =
+            sqlx::query_file_as!(SessionRow, "src/store/queries/live_sessions.sql", ids).fetch_all(&mut *tx).await?;
+        let mut sessions = rows.into_iter().map(LoadedSession::try_from).collect::<Result<Vec<_>, _>>()?;
+        let restored =
+            sqlx::query_file_as!(RestoredRow, "src/store/queries/live_restored.sql", ids).fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        for row in restored {
+            // Both lists are sorted by session.
+            let place = sessions.binary_search_by_key(&row.session_id, |session| session.spec.session.0);
+            if let Ok(index) = place {
+                sessions[index].restored.push(row.try_into()?);
+            }
+        }
+        Ok(sessions)
+    }
+}
+
+async fn count_use(
+    conn: &mut PgConnection,
+    invite: InviteId,
+    participant: ParticipantId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into rollcall.invite_uses (invite_id, participant_id, used_at) values ($1, $2, $3)",
+        invite.0,
+        participant.0,
+        to_utc(now),
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!("update rollcall.invites set uses = uses + 1 where invite_id = $1", invite.0).execute(conn).await?;
+    Ok(())
+}
+
+struct SessionRow {
+    session_id: Uuid,
+    tenant_id: Uuid,
+    title: Option<String>,
+    idle_timeout_s: i32,
+    max_participants: Option<i32>,
+    warn_before_s: Vec<i32>,
+    created_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    ended_at: Option<DateTime<Utc>>,
+    end_reason: Option<String>,
+    last_activity_at: DateTime<Utc>,
+    hold_until: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    identity_salt: Vec<u8>,
+    kicked: Vec<Uuid>,
+}
+
+impl TryFrom<SessionRow> for LoadedSession {
+    type Error = StoreError;
+    fn try_from(row: SessionRow) -> Result<Self, StoreError> {
+        let ended = match (row.end_reason, row.ended_at) {
+            (Some(reason), Some(at)) => Some((parse("sessions.end_reason", &reason)?, from_utc(at))),
+            _ => None,
+        };
+        let spec = SessionSpec {
+            tenant: row.tenant_id.into(),
+            session: row.session_id.into(),
+            title: row.title.map(Arc::from),
+            created_at: from_utc(row.created_at),
+            idle_timeout: from_seconds(row.idle_timeout_s),
+            expires_at: row.expires_at.map(from_utc),
+            hold_until: from_utc(row.hold_until),
+            participants_max: row.max_participants.and_then(|max| u32::try_from(max).ok()),
+            warn_before: row.warn_before_s.into_iter().map(from_seconds).collect::<Vec<Duration>>(),
+            started: row.started_at.is_some(),
+            last_activity_at: from_utc(row.last_activity_at),
+            kicked: row.kicked.into_iter().map(ParticipantId).collect(),
+        };
+        Ok(Self { spec, ended, identity_salt: bytes_32("tenants.identity_salt", row.identity_salt)?, restored: vec![] })
+    }
+}
+
+struct RestoredRow {
+    session_id: Uuid,
+    participant_id: Uuid,
+    identity: String,
+    identity_verified: bool,
+    name: Option<String>,
+    role: String,
+    state: Option<String>,
+    joined_at: DateTime<Utc>,
+    last_seen_at: DateTime<Utc>,
+    epoch: Option<i64>,
+    connection: Option<i64>,
+    disconnected_at: Option<DateTime<Utc>>,
+    end_reason: Option<String>,
+    attested_until: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<RestoredRow> for RestoredParticipant {
+    type Error = StoreError;
+    fn try_from(row: RestoredRow) -> Result<Self, StoreError> {
+        let reason = row.end_reason.as_deref().map(|reason| parse("participation_spans.end_reason", reason));
+        let reason = reason.transpose()?.unwrap_or(LeaveReason::Closed);
+        let crashed = match (reason, row.epoch, row.connection, row.disconnected_at, row.attested_until) {
+            (LeaveReason::NodeCrash, Some(epoch), Some(counter), Some(disconnected_at), Some(mark_at)) => {
+                Some(CrashedConnection {
+                    connection: ConnectionId { epoch: Epoch(epoch), counter },
+                    disconnected_at: from_utc(disconnected_at),
+                    mark_at: from_utc(mark_at),
+                })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            participant: row.participant_id.into(),
+            identity: row.identity.into(),
+            verified: row.identity_verified,
+            name: row.name.map(Arc::from),
+            role: role("participants.role", &row.role)?,
+            state: row.state.map(Arc::from),
+            joined_at: from_utc(row.joined_at),
+            last_seen_at: from_utc(row.last_seen_at),
+            reason,
+            crashed,
+        })
+    }
+}
+
+struct InviteRow {
+    invite_id: Uuid,
+    tenant_id: Uuid,
+    session_id: Uuid,
+    token_hash: Vec<u8>,
+    role: String,
+    identity: Option<String>,
+    name: Option<String>,
+    not_before: Option<DateTime<Utc>>,
+    expires_at: DateTime<Utc>,
+    max_uses: Option<i32>,
+    uses: i32,
+    revoked_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<InviteRow> for StoredInvite {
+    type Error = StoreError;
+    fn try_from(row: InviteRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            invite: row.invite_id.into(),
+            tenant: row.tenant_id.into(),
+            session: row.session_id.into(),
+            token_hash: bytes_32("invites.token_hash", row.token_hash)?,
+            role: role("invites.role", &row.role)?,
+            identity: row.identity.map(Arc::from),
+            name: row.name.map(Arc::from),
+            not_before: row.not_before.map(from_utc),
+            expires_at: from_utc(row.expires_at),
+            max_uses: row.max_uses.and_then(|max| u32::try_from(max).ok()),
+            uses: u32::try_from(row.uses).unwrap_or(0),
+            revoked_at: row.revoked_at.map(from_utc),
+        })
+    }
+}
+
+fn role(column: &str, text: &str) -> Result<Role, StoreError> {
+    Role::parse(text).map_err(|_| StoreError::Unreadable(format!("{column} is {text:?}")))
+}
+
+fn bytes_32(column: &str, bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
+    let length = bytes.len();
+    bytes.try_into().map_err(|_| StoreError::Unreadable(format!("{column} has {length} bytes, not 32")))
+}

@@ -1,0 +1,8 @@
+update rollcall.participation_spans s
+set disconnected_at = f.ended_at,
+    last_evidence_at = greatest(s.last_evidence_at, f.ended_at),
+    uncertainty_us = f.uncertainty_us
+from unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::bigint[])
+    as f (epoch, connection, ended_at, uncertainty_us)
+where s.epoch = f.epoch and s.connection = f.connection
+  and s.end_reason = 'node_crash' and s.disconnected_at < f.ended_at

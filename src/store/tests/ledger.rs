@@ -1,0 +1,255 @@
+//! Batches: exactly once, and folding that changes nothing.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use rollcall_core::{
+    Actor, ConnectionId, Epoch, Fact, InviteId, LeaveReason, ParticipantId, Record, Role, SessionEndReason,
+    SessionFact, SessionId, Status, TenantId, WarningCause,
+};
+use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
+
+use super::history::History;
+use super::{LEASE, database, fresh_id, make_session, make_tenant, now, run, value, verify};
+use crate::store::Store;
+use crate::store::epochs::EpochState;
+use crate::store::ledger::fold::is_passive;
+use crate::store::ledger::{BatchOutcome, apply_batch};
+
+async fn start(store: &Store) -> (PgConnection, History) {
+    let tenant = make_tenant(store).await;
+    let session = make_session(store, tenant, fresh_id(), now()).await;
+    let epoch = store.open_epoch("node-a", now(), LEASE).await.expect("epoch");
+    let history = History::new(tenant, vec![session], epoch, now());
+    (store.dedicated().await.expect("connection"), history)
+}
+
+#[tokio::test]
+async fn a_batch_is_applied_exactly_once() {
+    let store = database().await;
+    let (mut conn, mut history) = start(&store).await;
+    history.join(0, 0);
+    history.mark(0);
+    history.close(0, LeaveReason::Closed);
+    let records = history.records.clone();
+    let epoch = history.epoch;
+    assert_eq!(records.len(), 5);
+
+    let gap = apply_batch(&mut conn, epoch, 2, &records[1..], LEASE).await.expect("answers");
+    assert_eq!(gap, BatchOutcome::Regressed { applied_seq: 0 });
+    let first = apply_batch(&mut conn, epoch, 1, &records[..3], LEASE).await.expect("applies");
+    assert_eq!(first, BatchOutcome::Applied { audit_rows: 3 });
+    let again = apply_batch(&mut conn, epoch, 1, &records[..3], LEASE).await.expect("answers");
+    assert_eq!(again, BatchOutcome::AlreadyApplied { applied_seq: 3 });
+    let overlap = apply_batch(&mut conn, epoch, 2, &records[1..], LEASE).await.expect("applies the rest");
+    assert_eq!(overlap, BatchOutcome::Applied { audit_rows: 1 });
+    assert_eq!(store.applied_seq(epoch).await.expect("answers"), Some(5));
+    assert_eq!(value(&store, "select count(*) from rollcall.session_audit_log where epoch > 0").await, "4");
+    assert_eq!(value(&store, "select count(*) from rollcall.evidence_marks").await, "1");
+    verify(&store).await.expect("dense");
+
+    assert!(store.close_epoch(epoch, EpochState::Fenced).await.expect("closes"));
+    assert!(!store.close_epoch(epoch, EpochState::Drained).await.expect("closed already"));
+    let late = apply_batch(&mut conn, epoch, 6, &records[..1], LEASE).await.expect("answers");
+    assert_eq!(late, BatchOutcome::Fenced { state: Some(EpochState::Fenced) });
+    let known = apply_batch(&mut conn, epoch, 1, &records[..3], LEASE).await.expect("answers");
+    assert_eq!(known, BatchOutcome::AlreadyApplied { applied_seq: 5 });
+}
+
+#[tokio::test]
+async fn an_epoch_forgotten_by_a_restore_can_be_fed_again() {
+    let store = database().await;
+    let (mut conn, mut history) = start(&store).await;
+    history.join(0, 0);
+    let lost = Epoch(41);
+    let unknown = apply_batch(&mut conn, lost, 1, &history.records, LEASE).await.expect("answers");
+    assert_eq!(unknown, BatchOutcome::Fenced { state: None });
+    store.reinstate_epoch(lost, "node-a", now()).await.expect("reinstates");
+    store.reinstate_epoch(lost, "node-a", now()).await.expect("twice is as good as once");
+    let fed = apply_batch(&mut conn, lost, 1, &history.records, LEASE).await.expect("applies");
+    assert_eq!(fed, BatchOutcome::Applied { audit_rows: 3 });
+    let next = store.open_epoch("node-a", now(), LEASE).await.expect("epoch");
+    assert!(next > lost, "{next:?} must not be a number in use");
+}
+
+#[tokio::test]
+async fn an_end_that_meets_an_ended_session_is_superseded() {
+    let store = database().await;
+    let (mut conn, history) = start(&store).await;
+    let session = history.sessions[0];
+    run(
+        &store,
+        format!(
+            "update rollcall.sessions set status = 'ended', ended_at = now(), end_reason = 'completed'
+             where session_id = '{session}'"
+        ),
+    )
+    .await
+    .expect("ends");
+    let fact = SessionFact::SessionEnded { reason: SessionEndReason::Idle, by: Actor::Server };
+    let record = Record { at: now(), fact: Fact::Session { tenant: history.tenant, session, fact } };
+    apply_batch(&mut conn, history.epoch, 1, &[record], LEASE).await.expect("applies");
+    let reason = value(&store, format!("select end_reason from rollcall.sessions where session_id = '{session}'"));
+    assert_eq!(reason.await, "completed");
+    let event = value(&store, "select event_type from rollcall.session_audit_log where epoch > 0").await;
+    assert_eq!(event, "session_end_superseded");
+}
+
+#[tokio::test]
+async fn names_and_identities_stay_out_of_the_trail() {
+    let store = database().await;
+    let (mut conn, mut history) = start(&store).await;
+    history.join(0, 0);
+    apply_batch(&mut conn, history.epoch, 1, &history.records, LEASE).await.expect("applies");
+    assert_eq!(value(&store, "select name from rollcall.participant_pii").await, "Name 0");
+    let leaks = "select count(*) from rollcall.session_audit_log a where a::text ~ 'Name|person-'";
+    assert_eq!(value(&store, leaks).await, "0");
+}
+
+#[test]
+fn folding_equals_one_by_one() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
+    let (folding, single) = runtime.block_on(async { (database().await, database().await) });
+    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
+    let steps = proptest::collection::vec(any::<u32>(), 1..60);
+    let outcome = runner.run(&(steps, any::<u128>()), |(steps, seed)| {
+        let (left, right) = runtime.block_on(async {
+            let begin = now();
+            let records = prepare(&folding, seed, begin, &steps).await;
+            let again = prepare(&single, seed, begin, &steps).await;
+            assert_eq!(records.1, again.1, "both databases hand out the same epochs");
+            apply(&folding, records.0, &records.1, records.1.len().max(1)).await;
+            apply(&single, again.0, &again.1, 1).await;
+            (dump(&folding, records.0).await, dump(&single, again.0).await)
+        });
+        prop_assert_eq!(left, right);
+        Ok(())
+    });
+    outcome.expect("a batch leaves the same rows as its records one by one");
+    runtime.block_on(async {
+        assert_ne!(value(&single, "select count(*) from rollcall.participation_spans").await, "0");
+    });
+}
+
+async fn prepare(store: &Store, seed: u128, begin: rollcall_core::Timestamp, steps: &[u32]) -> (Epoch, Vec<Record>) {
+    let tenant = TenantId(Uuid::from_u128(seed));
+    sqlx::query(
+        "insert into rollcall.tenants (tenant_id, name, identity_salt) values ($1, $1::text, $2) on conflict do nothing",
+    )
+    .bind(tenant.0)
+    .bind([1_u8; 32].as_slice())
+    .execute(&store.pool)
+    .await
+    .expect("tenant");
+    let epoch = store.open_epoch("node-a", begin, LEASE).await.expect("epoch");
+    let mut sessions = Vec::new();
+    for place in 0..2_u128 {
+        let id = Uuid::from_u128(seed ^ ((epoch.0 as u128) << 64) ^ ((place + 1) << 32));
+        sessions.push(make_session(store, tenant, id, begin).await);
+    }
+    let mut history = History::new(tenant, sessions, epoch, begin);
+    for step in steps {
+        history.step(*step);
+    }
+    (epoch, history.records)
+}
+
+async fn apply(store: &Store, epoch: Epoch, records: &[Record], size: usize) {
+    let mut conn = store.dedicated().await.expect("connection");
+    for (index, batch) in records.chunks(size).enumerate() {
+        let outcome = apply_batch(&mut conn, epoch, (index * size) as i64 + 1, batch, LEASE).await.expect("applies");
+        assert!(matches!(outcome, BatchOutcome::Applied { .. }), "{outcome:?}");
+    }
+}
+
+/// All rows that came out of an epoch, without what says when and in which steps they were written.
+async fn dump(store: &Store, epoch: Epoch) -> Vec<String> {
+    let sessions = format!("(select distinct session_id from rollcall.session_audit_log where epoch = {epoch})");
+    let mut rows = Vec::new();
+    for (table, filter, omitted) in [
+        ("node_epochs", format!("t.epoch = {epoch}"), "lease_until"),
+        ("session_audit_log", format!("t.epoch = {epoch}"), "recorded_at"),
+        ("evidence_marks", format!("t.epoch = {epoch}"), ""),
+        ("participation_spans", format!("t.epoch = {epoch}"), ""),
+        ("sessions", format!("t.session_id in {sessions}"), ""),
+        ("participants", format!("t.session_id in {sessions}"), ""),
+        ("participant_pii", format!("t.session_id in {sessions}"), ""),
+    ] {
+        let sql = format!(
+            "select '{table}: ' || (to_jsonb(t) - '{omitted}')::text from rollcall.{table} t where {filter} order by 1"
+        );
+        let found: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&store.pool).await.expect("the dump runs");
+        rows.extend(found);
+    }
+    rows
+}
+
+#[tokio::test]
+async fn a_crashed_span_is_only_ever_raised() {
+    let store = database().await;
+    let (mut conn, mut history) = start(&store).await;
+    history.join(0, 0);
+    let opened_at = history.now;
+    history.close(1, LeaveReason::NodeCrash);
+    let participant = history.participant(0, 0);
+    let connection = ConnectionId { epoch: history.epoch, counter: 1 };
+    let session: SessionId = history.sessions[0];
+    let amend = |at| Record {
+        at,
+        fact: Fact::Session {
+            tenant: history.tenant,
+            session,
+            fact: SessionFact::ConnectionCloseAmended { participant, connection, uncertainty_us: 1 },
+        },
+    };
+    let end = "select uncertainty_us from rollcall.participation_spans";
+    let mut records = history.records.clone();
+    records.push(amend(rollcall_core::Timestamp(opened_at.0 - 5)));
+    apply_batch(&mut conn, history.epoch, 1, &records, LEASE).await.expect("applies");
+    assert_eq!(value(&store, end).await, "5000", "an earlier end is not believed");
+    let seq = records.len() as i64 + 1;
+    apply_batch(&mut conn, history.epoch, seq, &[amend(rollcall_core::Timestamp(opened_at.0 + 9))], LEASE)
+        .await
+        .expect("applies");
+    assert_eq!(value(&store, end).await, "1");
+}
+
+/// The flusher raises last_seen_at itself so that the trigger finds nothing to do; both must mean the same events.
+#[tokio::test]
+async fn passive_events_are_the_same_in_rust_and_sql() {
+    let store = database().await;
+    let participant = ParticipantId(fresh_id());
+    let connection = ConnectionId { epoch: Epoch(1), counter: 1 };
+    let (role, invite, at) = (Role::guest(), InviteId(fresh_id()), now());
+    let facts = [
+        SessionFact::SessionStarted,
+        SessionFact::SessionEnded { reason: SessionEndReason::Idle, by: Actor::Server },
+        SessionFact::SessionWarned { cause: WarningCause::Idle, ends_at: at },
+        SessionFact::ParticipantJoined {
+            participant,
+            identity: "ann".into(),
+            verified: true,
+            name: None,
+            role: role.clone(),
+            invite: None,
+        },
+        SessionFact::ConnectionOpened { participant, connection, role, invite: None, resumed: None },
+        SessionFact::ConnectionClosed {
+            participant,
+            connection,
+            connected_at: at,
+            reason: LeaveReason::Left,
+            uncertainty_us: 0,
+        },
+        SessionFact::ConnectionCloseAmended { participant, connection, uncertainty_us: 0 },
+        SessionFact::PresenceChanged { participant, status: Status::Away },
+        SessionFact::ParticipantLeft { participant, reason: LeaveReason::Left, by: Actor::Server },
+        SessionFact::StateUpdated { participant, state: "{}".into() },
+        SessionFact::InviteExpired { invite },
+    ];
+    for fact in &facts {
+        let sql = format!("select rollcall.is_passive_event('{}')", fact.event_type());
+        assert_eq!(value(&store, sql).await, is_passive(fact).to_string(), "{}", fact.event_type());
+    }
+}

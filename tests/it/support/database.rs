@@ -1,0 +1,90 @@
+//! One throw-away Postgres for the whole run, one database for each test.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use rollcall::embedded_pg::{self, EmbeddedPostgres};
+use rollcall::store::{Store, StoreOptions};
+use secrecy::SecretString;
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::sync::OnceCell;
+
+/// The database that all others are copied from.
+const TEMPLATE: &str = "rollcall_template";
+
+struct Cluster {
+    postgres: EmbeddedPostgres,
+    _folder: tempfile::TempDir,
+}
+
+/// A migrated database of its own.
+pub struct Database {
+    pub url: String,
+    pub pool: PgPool,
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let cluster = cluster().await;
+        let name = format!("test_{}", NEXT.fetch_add(1, Relaxed));
+        let mut admin = PgConnection::connect(&cluster.postgres.database_url("postgres")).await.expect("admin");
+        // Only names of our own making come in here.
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"));
+        admin.execute(create).await.expect("database created");
+        admin.close().await.expect("closed");
+        let url = cluster.postgres.database_url(&name);
+        let pool = PgPool::connect_lazy(&url).expect("a URL of ours");
+        Self { url, pool }
+    }
+
+    pub async fn store(&self) -> Store {
+        store_of(&self.url).await
+    }
+
+    /// A query with one column and one row, as text.
+    pub async fn text(&self, sql: &str) -> String {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT ({sql})::text"));
+        sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(&self.pool).await.expect("query").unwrap_or_default()
+    }
+
+    pub async fn number(&self, sql: &str) -> i64 {
+        self.text(sql).await.parse().expect("a number")
+    }
+
+    /// The first column of every row, as text.
+    pub async fn column(&self, sql: &str) -> Vec<String> {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT x::text FROM ({sql}) AS t(x)"));
+        sqlx::query_scalar::<_, String>(sql).fetch_all(&self.pool).await.expect("query")
+    }
+}
+
+async fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    CLUSTER
+        .get_or_init(|| async {
+            let folder = tempfile::Builder::new().prefix("rollcall-it-").tempdir().expect("temporary folder");
+            let mut options = embedded_pg::Options::new(folder.path());
+            options.throw_away = true;
+            let postgres = embedded_pg::start(options).await.expect("Postgres starts");
+            let mut admin = PgConnection::connect(&postgres.database_url("postgres")).await.expect("admin");
+            admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {TEMPLATE}"))).await.expect("created");
+            admin.close().await.expect("closed");
+            let store = store_of(&postgres.database_url(TEMPLATE)).await;
+            store.migrate().await.expect("migrations apply");
+            store.close().await;
+            Cluster { postgres, _folder: folder }
+        })
+        .await
+}
+
+async fn store_of(url: &str) -> Store {
+    let options = StoreOptions {
+        database_url: SecretString::from(url),
+        max_connections: 4,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(30),
+        application_name: "rollcall tests".to_owned(),
+    };
+    Store::connect(&options).await.expect("connected")
+}

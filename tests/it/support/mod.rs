@@ -1,0 +1,31 @@
+//! What every test stands on.
+
+mod app;
+mod client;
+mod database;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub use app::{Api, Invite, TestApp};
+pub use client::{Client, Refusal};
+pub use database::Database;
+
+/// Longest wait for a state. Generous: it only costs time when a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Polls until `look` gives a value.
+pub async fn eventually<T, F, Fut>(what: &str, mut look: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let give_up_at = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < give_up_at, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
