@@ -228,3 +228,41 @@ async fn readers_refuse_what_they_cannot_work_with() {
         assert!(error.downcast_ref::<sqlx::postgres::PgDatabaseError>().hint().is_some(), "{call}");
     }
 }
+
+#[tokio::test]
+async fn roles_can_do_their_work_and_no_more() {
+    use sqlx::Executor;
+    let store = database().await;
+    let (tenant, session, ..) = billed_session(&store).await;
+    let allowed = [
+        ("rollcall_server", "select rollcall.ensure_audit_partitions(5)".to_owned()),
+        ("rollcall_server", format!("select rollcall.log_session_event('{session}', 'note', null, '{{}}', 'k')")),
+        ("rollcall_server", "select * from rollcall.cleanup_inactive_sessions()".to_owned()),
+        ("rollcall_billing", format!("select * from rollcall.get_session_billing_data('{session}')")),
+        ("rollcall_billing", format!("select * from rollcall.get_usage('{tenant}', to_timestamp(0), now())")),
+        ("rollcall_billing", "select * from rollcall.get_session_analytics(to_timestamp(0), now())".to_owned()),
+        ("rollcall_auditor", "select * from rollcall.session_audit_log".to_owned()),
+    ];
+    let denied = [
+        ("rollcall_server", "delete from rollcall.session_audit_log"),
+        ("rollcall_server", "update rollcall.evidence_marks set connections = 0"),
+        ("rollcall_billing", "select * from rollcall.participant_pii"),
+        ("rollcall_billing", "select identity_salt from rollcall.tenants"),
+        ("rollcall_billing", "select rollcall.cleanup_inactive_sessions()"),
+        ("rollcall_auditor", "select * from rollcall.invites"),
+    ];
+    for (role, statement) in allowed {
+        let mut tx = store.pool.begin().await.expect("begins");
+        let text = AssertSqlSafe(format!("set local role {role}; {statement}"));
+        tx.execute(sqlx::raw_sql(text)).await.unwrap_or_else(|error| panic!("{role}: {statement}: {error}"));
+        tx.rollback().await.expect("rolls back");
+    }
+    for (role, statement) in denied {
+        let mut tx = store.pool.begin().await.expect("begins");
+        let text = AssertSqlSafe(format!("set local role {role}; {statement}"));
+        let error = tx.execute(sqlx::raw_sql(text)).await.expect_err(statement);
+        let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+        assert_eq!(code.as_deref(), Some("42501"), "{role}: {statement}");
+        tx.rollback().await.expect("rolls back");
+    }
+}

@@ -16,6 +16,19 @@ use crate::store::epochs::EpochState;
 use crate::store::ledger::fold::is_passive;
 use crate::store::ledger::{BatchOutcome, apply_batch};
 
+#[tokio::test]
+async fn the_server_role_may_flush() {
+    let store = database().await;
+    let (mut conn, mut history) = start(&store).await;
+    for choice in 0..200 {
+        history.step(choice * 7_919);
+    }
+    sqlx::query("set role rollcall_server").execute(&mut conn).await.expect("may become the server");
+    apply(&store, history.epoch, &history.records[..1], 1).await;
+    apply_batch(&mut conn, history.epoch, 1, &history.records, LEASE).await.expect("applies");
+    verify(&store).await.expect("sound");
+}
+
 async fn start(store: &Store) -> (PgConnection, History) {
     let tenant = make_tenant(store).await;
     let session = make_session(store, tenant, fresh_id(), now()).await;
