@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod embedded_pg;
 pub mod feed;
+pub mod http;
 pub mod hub;
 pub mod ledger;
 pub mod lifecycle;
@@ -19,8 +20,3 @@ pub mod store;
 pub mod telemetry;
 pub mod ui;
 pub mod ws;
-mod http {
-    pub fn problem(_: rollcall_protocol::ErrorCode, _: &str) -> axum::response::Response {
-        todo!()
-    }
-}

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use rollcall_core::{Command, InviteId, Refusal, SessionId, Snapshot, Timestamp};
+use rollcall_core::{Command, InviteId, Refusal, Role, Session, SessionId, Snapshot, TenantId, Timestamp};
 
 use super::secrets::SecretHash;
+use crate::hub::{DispatchError, Hub, InviteEntry};
 use crate::store::invites::{InviteCheckRow, InviteRow};
+use crate::store::mapping::{from_utc, to_utc};
 use crate::store::{Store, StoreError};
 
 /// Where the live sessions are. Cheap to clone.
@@ -13,9 +15,7 @@ use crate::store::{Store, StoreError};
 pub enum Live {
     /// No hub in this process, as in the command line tools: a running server learns of changes from the database.
     Detached,
-    /// The real state machine without timers, sockets or journal.
-    #[cfg(test)]
-    Rehearsal(std::sync::Arc<rehearsal::Rehearsal>),
+    Hub(Hub),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,15 @@ pub enum LiveError {
     Full,
 }
 
+/// Why a session could not be taken into memory.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Live(#[from] LiveError),
+}
+
 /// What the list and read calls add to a row for a session in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveFacts {
@@ -41,7 +50,6 @@ pub struct LiveFacts {
     pub connections_open: usize,
 }
 
-#[cfg_attr(not(test), expect(unused_variables, reason = "without a hub nothing is looked at"))]
 impl Live {
     /// Carries out a command; returns when its records are durable.
     ///
@@ -50,8 +58,7 @@ impl Live {
     pub async fn dispatch(&self, session: SessionId, command: Command) -> Result<(), LiveError> {
         match self {
             Self::Detached => Err(LiveError::NotLive),
-            #[cfg(test)]
-            Self::Rehearsal(hub) => hub.dispatch(session, command),
+            Self::Hub(hub) => Ok(hub.dispatch(session, command).await?),
         }
     }
 
@@ -86,107 +93,83 @@ impl Live {
     /// Takes a session that was just created or recovered into memory.
     ///
     /// # Errors
-    /// The database could not be read; the session is taken in when somebody joins.
-    pub async fn adopt(&self, store: &Store, session: SessionId) -> Result<(), StoreError> {
-        match self {
-            Self::Detached => Ok(()),
-            #[cfg(test)]
-            Self::Rehearsal(hub) => hub.adopt(store, session).await,
+    /// The database could not be read, or there is no room; the session is taken in when somebody joins.
+    pub async fn adopt(&self, store: &Store, session: SessionId) -> Result<(), AdoptError> {
+        let Self::Hub(hub) = self else { return Ok(()) };
+        if let Some(loaded) = store.load_session(session).await? {
+            hub.adopt(loaded).map_err(LiveError::from)?;
         }
+        Ok(())
     }
 
     /// Makes a new invite usable at once.
-    pub fn remember_invite(&self, _invite: &InviteRow, _token_hash: SecretHash) {
-        match self {
-            Self::Detached => {}
-            #[cfg(test)]
-            Self::Rehearsal(_) => {}
+    pub fn remember_invite(&self, row: &InviteRow, token_hash: SecretHash) {
+        // The hub looks up what it does not know, so an invite whose role it cannot read is only slower.
+        if let Self::Hub(hub) = self
+            && let Ok(role) = Role::parse(&row.role)
+        {
+            let entry = InviteEntry {
+                token_hash,
+                invite: InviteId(row.invite_id),
+                tenant: TenantId(row.tenant_id),
+                session: SessionId(row.session_id),
+                role,
+                identity: row.identity.as_deref().map(Into::into),
+                name: row.name.as_deref().map(Into::into),
+                not_before: row.not_before.map(from_utc),
+                expires_at: from_utc(row.expires_at),
+                max_uses: row.max_uses.and_then(|most| u32::try_from(most).ok()),
+                revoked: false,
+            };
+            hub.remember_invite(entry, Timestamp::ZERO);
         }
     }
 
     /// Makes an invite unusable at once. Those who came by it are closed by [`Command::RevokeInvite`].
-    pub fn forget_invite(&self, _invite: InviteId) {
-        match self {
-            Self::Detached => {}
-            #[cfg(test)]
-            Self::Rehearsal(_) => {}
+    pub fn forget_invite(&self, invite: InviteId) {
+        if let Self::Hub(hub) = self {
+            hub.invites().revoke(invite);
         }
     }
 
-    /// What memory knows of an invite. `None`: ask the database.
-    pub fn invite(&self, _token_hash: &SecretHash) -> Option<InviteCheckRow> {
-        match self {
-            Self::Detached => None,
-            #[cfg(test)]
-            Self::Rehearsal(_) => None,
+    /// What memory knows of an invite. `None`: ask the database, which alone counts the uses.
+    pub fn invite(&self, token_hash: &SecretHash) -> Option<InviteCheckRow> {
+        let Self::Hub(hub) = self else { return None };
+        let entry = hub.invites().get(token_hash)?;
+        if entry.max_uses.is_some() && entry.check(hub.clock().now()).is_ok() {
+            return None;
         }
+        let (title, session_active) =
+            hub.read(entry.session, |session| (session.spec().title.clone(), session.ended().is_none()))?;
+        let expires_at = to_utc(entry.expires_at);
+        Some(InviteCheckRow {
+            session_id: entry.session.0,
+            title: title.as_deref().map(str::to_owned),
+            session_active,
+            role: entry.role.as_str().to_owned(),
+            not_before: entry.not_before.map(to_utc),
+            expires_at,
+            max_uses: None,
+            uses: 0,
+            revoked_at: entry.revoked.then_some(expires_at),
+        })
     }
 
-    fn read<R>(&self, session: SessionId, look: impl FnOnce(&rollcall_core::Session) -> R) -> Option<R> {
+    fn read<R>(&self, session: SessionId, look: impl FnOnce(&Session) -> R) -> Option<R> {
         match self {
             Self::Detached => None,
-            #[cfg(test)]
-            Self::Rehearsal(hub) => hub.read(session, look),
+            Self::Hub(hub) => hub.read(session, look),
         }
     }
 }
 
-/// A stand-in for the hub in tests of the control plane: real sessions, nothing around them.
-#[cfg(test)]
-pub mod rehearsal {
-    use std::collections::HashMap;
-    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-    use std::time::Duration;
-
-    use rollcall_core::{Command, Effect, PresencePolicy, Session, SessionId, SessionSpec, TenantId, Timestamp};
-    use uuid::Uuid;
-
-    use super::LiveError;
-    use crate::clock::Clock;
-    use crate::store::{Store, StoreError};
-
-    pub struct Rehearsal {
-        clock: Clock,
-        sessions: Mutex<HashMap<SessionId, Session>>,
-        effects: Mutex<Vec<Effect>>,
-    }
-
-    impl Rehearsal {
-        pub fn new(clock: Clock) -> Arc<Self> {
-            Arc::new(Self { clock, sessions: Mutex::default(), effects: Mutex::default() })
+impl From<DispatchError> for LiveError {
+    fn from(error: DispatchError) -> Self {
+        match error {
+            DispatchError::NotLive => Self::NotLive,
+            DispatchError::Refused(refusal) => Self::Refused(refusal),
+            DispatchError::Ledger(_) => Self::NotRecorded,
+            DispatchError::SessionsFull => Self::Full,
         }
-
-        pub fn dispatch(&self, session: SessionId, command: Command) -> Result<(), LiveError> {
-            let mut sessions = lock(&self.sessions);
-            let session = sessions.get_mut(&session).ok_or(LiveError::NotLive)?;
-            session.apply(command, self.clock.now(), &mut lock(&self.effects)).map_err(LiveError::Refused)
-        }
-
-        pub fn read<R>(&self, session: SessionId, look: impl FnOnce(&Session) -> R) -> Option<R> {
-            lock(&self.sessions).get(&session).map(look)
-        }
-
-        /// What the sessions asked for since the last call.
-        pub fn take_effects(&self) -> Vec<Effect> {
-            std::mem::take(&mut *lock(&self.effects))
-        }
-
-        pub async fn adopt(&self, store: &Store, session: SessionId) -> Result<(), StoreError> {
-            let mut change = store.begin().await?;
-            let tenant: Uuid = sqlx::query_scalar("select tenant_id from rollcall.sessions where session_id = $1")
-                .bind(session.0)
-                .fetch_one(&mut *change)
-                .await?;
-            let row = crate::store::sessions::get(&mut change, TenantId(tenant), session).await?;
-            let spec: SessionSpec = crate::control::sessions::spec_of(&row.expect("just read"));
-            let policy = Arc::new(PresencePolicy { grace: Duration::ZERO, ..PresencePolicy::default() });
-            let now: Timestamp = self.clock.now();
-            lock(&self.sessions).insert(session, Session::new(spec, policy, now));
-            Ok(())
-        }
-    }
-
-    fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -197,7 +197,9 @@ impl Control {
     ) -> Result<SessionUsage, ControlError> {
         let mut violations = Violations::default();
         one_of(&mut violations, "?rounding", rounding, &ROUNDINGS);
-        if let (Some(from), Some(to)) = (from, to) && from >= to {
+        if let (Some(from), Some(to)) = (from, to)
+            && from >= to
+        {
             violations.add("?to", "must be later than from");
         }
         violations.into_result()?;

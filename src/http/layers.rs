@@ -27,7 +27,11 @@ pub(super) async fn observe(State(state): State<ApiState>, request: Request, nex
     let request_id = incoming_id(request.headers()).unwrap_or_else(|| clock.uuid_v7().simple().to_string());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
-    let mut response = catch(&state, next.run(request)).await;
+    let answer = catch(&state, next.run(request));
+    let mut response = match tokio::time::timeout(state.settings.request_timeout, answer).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(ErrorCode::Overloaded, "the request took too long").into_response(),
+    };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = with_headers_of(problem.render(Some(&request_id)), &response);
     }
@@ -111,7 +115,8 @@ mod tests {
             incoming_id(&headers)
         };
         assert_eq!(id("abc-1.2:3_4").as_deref(), Some("abc-1.2:3_4"));
-        for bad in ["", "a b", "a\"b", "<script>", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"] {
+        for bad in ["", "a b", "a\"b", "<script>", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]
+        {
             assert_eq!(id(bad), None, "{bad}");
         }
     }

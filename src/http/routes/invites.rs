@@ -1,7 +1,5 @@
 //! `/v1/sessions/{id}/invites`, `/v1/invites`.
 
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
@@ -13,12 +11,13 @@ use rollcall_protocol::ErrorCode;
 use crate::control::invites::NewInvite;
 use crate::control::views::{InviteCheckView, InviteCreatedView, InviteView};
 use crate::http::ApiState;
-use crate::http::auth::{Caller, ToRead, ToWrite, address_of};
+use crate::http::auth::{Caller, ToRead, ToWrite};
 use crate::http::bodies::CheckRequest;
 use crate::http::cursor::{self, List};
 use crate::http::error::Problem;
 use crate::http::extract::{Id, Input, Page, QueryFields, replayed};
 use crate::http::layers::DONE;
+use crate::http::limits::address_of;
 
 /// Create an invite
 ///
@@ -109,10 +108,13 @@ impl FromRequestParts<ApiState> for CheckAllowed {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        let address: IpAddr = address_of(parts);
-        if state.invite_checks.as_ref().is_some_and(|limit| !limit.allows(address)) {
-            return Err(Problem::new(ErrorCode::RateLimited, "too many invites checked from this address"));
+        let address = address_of(parts, &*state.settings.is_trusted_proxy);
+        match state.invite_checks.count(&address) {
+            Ok(()) => Ok(Self),
+            Err(wait) => {
+                let problem = Problem::new(ErrorCode::RateLimited, "too many invites checked from this address");
+                Err(problem.with_retry_after(wait))
+            }
         }
-        Ok(Self)
     }
 }
