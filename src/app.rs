@@ -10,6 +10,7 @@ mod upkeep;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::routing::get;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,12 +22,12 @@ use crate::clock::Clock;
 use crate::config::{Config, Mode};
 use crate::control::{Control, ControlSettings, Live, RootKey};
 use crate::embedded_pg::EmbeddedPostgres;
-use crate::http::{ApiState, Readiness};
+use crate::http::{ApiState, HttpMetrics, HttpSettings, Readiness};
 use crate::hub::{Hub, HubLimits};
 use crate::ledger::{FlusherOptions, Journal, JournalError, Ledger, LedgerLimits, RecoveryError};
 use crate::lifecycle::Lifecycle;
 use crate::store::{Store, StoreError};
-use crate::ws::{AddressLimits, Gate, Listener, WsOptions, WsState};
+use crate::ws::{Gate, Listener, WsOptions, WsState};
 
 pub use data_dir::DataDirError;
 
@@ -89,6 +90,7 @@ struct App {
     accepting: CancellationToken,
     embedded: Option<EmbeddedPostgres>,
     database_url: String,
+    api: ApiState,
 }
 
 /// Runs the server until it is told to stop.
@@ -156,6 +158,11 @@ impl App {
         }
         self.readiness.set_ready();
         info!("accepting connections");
+    }
+
+    fn router(&self) -> axum::Router {
+        let sockets = axum::Router::new().route("/v1/ws", get(crate::ws::upgrade)).with_state(self.ws.clone());
+        crate::http::router_with(self.api.clone(), sockets.merge(crate::ui::router()))
     }
 
     fn database_words(&self) -> String {

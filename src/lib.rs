@@ -6,6 +6,8 @@
 //! docs/ARCHITECTURE.md walks through a ping, a join, an expiry, a flush and a crash.
 
 pub mod admission;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -120,13 +120,13 @@ mod tests {
 
     #[test]
     fn only_what_was_signed_is_believed() {
-        let signer = ResumeSigner::new(&RootKey::from_bytes([1; 32]));
+        let signer = ResumeSigner::new(&RootKey::from_text(&"root".into()));
         let connection = ConnectionId { epoch: Epoch(4), counter: 5 };
         let token = signer.sign(&grant(), connection, Timestamp::ZERO);
         let claims = signer.verify(&token, Timestamp::ZERO).expect("good");
         assert_eq!((claims.participant, claims.connection), (grant().participant, connection));
         assert_eq!(
-            ResumeSigner::new(&RootKey::from_bytes([2; 32])).verify(&token, Timestamp::ZERO),
+            ResumeSigner::new(&RootKey::from_text(&"other".into())).verify(&token, Timestamp::ZERO),
             Err(ErrorCode::TokenInvalid)
         );
         for index in 4..token.len() {
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_token_that_it_came_from() {
-        let signer = ResumeSigner::new(&RootKey::from_bytes([1; 32]));
+        let signer = ResumeSigner::new(&RootKey::from_text(&"root".into()));
         let connection = ConnectionId { epoch: Epoch(4), counter: 5 };
         let short = Grant { stay_until: Some(Timestamp::from_millis(1_000)), ..grant() };
         let token = signer.sign(&short, connection, Timestamp::ZERO);

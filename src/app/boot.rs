@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::{
-    Admission, App, AppError, Config, Control, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
+    Admission, ApiState, App, AppError, Config, Control, HttpMetrics, HttpSettings, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
     Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store, WsOptions, WsState,
 };
 use crate::config::OriginPolicy;
@@ -49,7 +49,7 @@ pub(super) async fn build(
     };
     let store = connect(&config, &database_url, clock).await?;
     let migrated = store.migrate().await?;
-    info!(applied = migrated.applied, "database schema is current");
+    info!(applied = migrated.migrations_applied, functions = migrated.functions_applied, "database schema is current");
 
     let lease = config.ledger.lease_s.duration();
     let mut journal = Journal::open(&config.data_dir.join("journal.sqlite"))?;
@@ -79,7 +79,8 @@ pub(super) async fn build(
     let control =
         Control::new(store.clone(), live, clock, root_key.clone(), settings, connections.clone());
     let admission = Admission::new(hub.clone(), store.clone(), root_key, Vec::new());
-    let (registry, metrics) = crate::metrics::registry(hub.clone());
+    let (mut registry, metrics) = crate::metrics::registry(hub.clone());
+    let http_metrics = HttpMetrics::register(&mut registry);
     let ws = Arc::new(WsState {
         hub: hub.clone(),
         admission,
@@ -102,9 +103,9 @@ pub(super) async fn build(
         failing.fail();
     });
     let readiness = Readiness::new(store.clone(), ledger.clone());
+    let api = ApiState::new(control.clone(), readiness.clone(), Arc::new(registry), http_metrics, http_settings(&config));
     Ok(App {
         accepting: CancellationToken::new(),
-        registry: Arc::new(registry),
         config,
         clock,
         lifecycle,
@@ -119,6 +120,7 @@ pub(super) async fn build(
         connections,
         embedded,
         database_url,
+        api,
     })
 }
 
@@ -242,6 +244,20 @@ fn ws_options(config: &Config, origins: OriginPolicy) -> WsOptions {
         close_confirm_timeout: ws.close_confirm_timeout_ms.duration(),
         restart_spread: config.shutdown.drain_ms.duration(),
         ack_in_postgres: config.ledger.acknowledge == crate::config::Acknowledge::Postgres,
+    }
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    let http = &config.http;
+    let trusted_proxies = http.trusted_proxies.clone();
+    HttpSettings {
+        body_bytes_max: http.body_bytes_max.as_usize(),
+        request_timeout: http.request_timeout_s.duration(),
+        requests_per_key_per_s: http.requests_per_key_per_s,
+        requests_per_key_burst: http.requests_per_key_burst,
+        invite_checks_per_address_per_min: http.invite_checks_per_address_per_min,
+        failed_keys_per_address_per_min: http.failed_keys_per_address_per_min,
+        is_trusted_proxy: Arc::new(move |address| trusted_proxies.iter().any(|range| range.contains(address))),
     }
 }
 

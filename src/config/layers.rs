@@ -223,7 +223,7 @@ fn alias_names() -> impl Iterator<Item = String> {
 }
 
 /// `ws.ping_interval_ms` is `ROLLCALL_WS__PING_INTERVAL_MS`.
-pub(super) fn variable(key: &str) -> String {
+pub fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 

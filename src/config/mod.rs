@@ -26,7 +26,7 @@ pub use layers::{DEV_ROOT_KEY, File, Flag, Inputs};
 pub use network::{Http, Ws};
 pub use origins::OriginPolicy;
 pub use parts::{Auth, Database, Ledger, Log, Presence, Sessions, Shutdown};
-pub use values::{AddressRange, Bytes, DatabaseUrl, Hours, LogFormat, Millis, Origin, PublicUrl, Seconds};
+pub use values::{Acknowledge, AddressRange, Bytes, DatabaseUrl, Hours, LogFormat, Millis, Origin, PublicUrl, Seconds};
 
 use setting::{Part, settings};
 
@@ -98,19 +98,34 @@ pub struct Effective {
 /// The file cannot be read or is not TOML, or one or more settings are unknown, of the wrong kind, outside their limits or
 /// do not fit together. All of those come in one error.
 pub fn load(inputs: &Inputs, mode: Option<Mode>) -> Result<Loaded, ConfigError> {
+    let (loaded, faults) = load_with_faults(inputs, mode)?;
+    if faults.is_empty() { Ok(loaded) } else { Err(ConfigError::Faults(faults)) }
+}
+
+/// As [`load`], for `rollcall check`, which goes on after faults to find those of other kinds. A setting that is at fault
+/// stands at its default.
+///
+/// # Errors
+/// The file cannot be read or is not TOML.
+pub fn load_with_faults(inputs: &Inputs, mode: Option<Mode>) -> Result<(Loaded, Vec<Fault>), ConfigError> {
     let (layers, mut faults) = layers::Layers::collect(inputs, mode)?;
     let mut reader = layers.reader();
     let config = Config::read(&mut reader);
     let (sources, read_faults) = reader.finish();
+    let unreadable: Vec<String> = read_faults.iter().map(|fault| fault.key().to_owned()).collect();
     faults.extend(read_faults);
-    // A value that could not be read stands at its default here: comparing that with others would report phantom faults.
-    if faults.is_empty() {
-        faults.extend(validate::validate(&config, mode, &sources));
-    }
-    if faults.is_empty() { Ok(Loaded { config, sources }) } else { Err(ConfigError::Faults(faults)) }
+    let fit = validate::validate(&config, mode, &sources);
+    // A setting that could not be read stands at its default: whether that fits is nobody's concern.
+    faults.extend(fit.into_iter().filter(|fault| !unreadable.iter().any(|key| key == fault.key())));
+    Ok((Loaded { config, sources }, faults))
 }
 
 impl Loaded {
+    /// Whether some source sets this key.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.sources.contains_key(key)
+    }
+
     /// Every setting with its effective value and where that came from.
     pub fn effective(&self) -> Vec<Effective> {
         let mut values = Vec::new();

@@ -42,6 +42,9 @@ settings! {
         close_confirm_timeout_ms: Millis = Millis(1_000), in 10..=60_000;
         /// Handshakes and joins under way at once. At the limit new connections wait in the queue of the operating system.
         handshakes_concurrent_max: u32 = 256, in 1..=65_536;
+        /// Connections from everywhere that have not joined yet. At the limit new ones are closed with 4204, so that strangers
+        /// cannot take the room of those who have a token.
+        unauthenticated_max: u32 = 10_000, in 1..=10_000_000;
         /// Open connections of this node. At the limit new ones are closed with 4204.
         connections_max: u32 = 100_000, in 1..=10_000_000;
         /// New connections from one address on average. More are closed with 4203.

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::setting::settings;
-use super::values::{Bytes, DatabaseUrl, Hours, LogFormat, Millis, Seconds};
+use super::values::{Acknowledge, Bytes, DatabaseUrl, Hours, LogFormat, Millis, Seconds};
 
 settings! {
     /// Keys of the server itself.
     pub struct Auth in "auth" {
         /// The secret that every other secret of this installation is derived from: resume tokens and the signing secrets
-        /// of tenants. 64 hexadecimal characters, as `openssl rand -hex 32` prints; `serve` refuses to start without it. All
-        /// nodes of an installation share it. A change makes every resume token and minted join token invalid.
+        /// of tenants. At least 32 characters, like those that `openssl rand -hex 32` prints; `serve` refuses to start without
+        /// it. All nodes of an installation share it. A change makes every resume token and minted join token invalid.
         root_key: SecretString = SecretString::from("");
     }
 }
@@ -79,11 +79,12 @@ settings! {
         /// How full the journal may be before joins are refused with a retryable error. Leaves are always accepted: the rest
         /// is theirs.
         journal_refuse_percent: u32 = 85, in 10..=95;
-        /// How long records stay in the journal after they reached Postgres, so that a Postgres restored to an earlier point
-        /// can be fed again.
-        tail_keep_s: Seconds = Seconds(900), in 0..=604_800;
-        /// Size of that tail. At the limit its oldest records go first.
-        tail_bytes_max: Bytes = Bytes::gib(1), in (1 << 20)..=(1 << 42);
+        /// What a join waits for before it is answered. `journal`: its record is durable on this node's disk. `postgres`: it
+        /// is in Postgres, so that it survives the loss of the node; then joins wait while Postgres is away.
+        acknowledge: Acknowledge = Acknowledge::Journal;
+        /// Records that stay in the journal after they reached Postgres, so that a Postgres restored to an earlier point can
+        /// be fed again. The oldest go first. One takes about 300 bytes.
+        tail_records_max: u32 = 1_000_000, in 0..=100_000_000;
         /// How long the epoch of a node that says nothing stays its own. Renewed with every flush; a node that cannot renew
         /// it keeps serving, and other nodes may close its spans.
         lease_s: Seconds = Seconds(15), in 3..=3_600;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::layers::variable;
+pub use super::layers::variable;
 use super::setting::{Part, PartReference, Setting};
 use super::{Config, FILE_NAME};
 

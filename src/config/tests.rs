@@ -138,7 +138,6 @@ fn settings_that_do_not_fit_together_are_all_reported() {
         ("ROLLCALL_WS__MESSAGE_BYTES_MAX", "2 KiB"),
         ("ROLLCALL_PRESENCE__GRACE_HIDDEN_S", "1"),
         ("ROLLCALL_LEDGER__FLUSH_INTERVAL_MS", "10000"),
-        ("ROLLCALL_LEDGER__TAIL_BYTES_MAX", "9 GiB"),
         ("ROLLCALL_ROOT_KEY", "hunter2"),
     ];
     let (faults, text) = faults(&inputs(None, &environment), None);
@@ -154,7 +153,6 @@ fn settings_that_do_not_fit_together_are_all_reported() {
         "ws.join_bytes_max",
         "ws.state_bytes_max",
         "ledger.lease_s",
-        "ledger.tail_bytes_max",
         "auth.root_key",
     ];
     assert_eq!(keys, expected);

@@ -258,6 +258,27 @@ impl FromStr for LogFormat {
     }
 }
 
+/// What a join waits for before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// The record is durable on this node.
+    Journal,
+    /// The record is in Postgres.
+    Postgres,
+}
+
+impl FromStr for Acknowledge {
+    type Err = NotOfThisKind;
+
+    fn from_str(text: &str) -> Result<Self, NotOfThisKind> {
+        match text {
+            "journal" => Ok(Self::Journal),
+            "postgres" => Ok(Self::Postgres),
+            _ => Err(NotOfThisKind),
+        }
+    }
+}
+
 macro_rules! number_settings {
     ($($name:ident, $kind:literal;)+) => {$(
         impl SettingValue for $name {
@@ -493,6 +514,21 @@ impl SettingValue for LogFormat {
             Self::Auto => "auto",
             Self::Pretty => "pretty",
             Self::Json => "json",
+        })
+    }
+}
+
+impl SettingValue for Acknowledge {
+    const KIND: &'static str = "\"journal\" or \"postgres\"";
+
+    fn read(value: &Value) -> Result<Self, NotOfThisKind> {
+        text(value)?.parse()
+    }
+
+    fn show(&self) -> String {
+        quote(match self {
+            Self::Journal => "journal",
+            Self::Postgres => "postgres",
         })
     }
 }

@@ -90,6 +90,15 @@ impl Live {
         self.read(session, |session| session.ended().is_some())
     }
 
+    /// Waits until everything that happened so far is in Postgres, or can no longer get there.
+    pub async fn flushed(&self) {
+        if let Self::Hub(hub) = self
+            && let Err(error) = hub.ledger().flushed().await
+        {
+            tracing::warn!(error = %error, "not everything reached Postgres");
+        }
+    }
+
     /// Takes a session that was just created or recovered into memory.
     ///
     /// # Errors
@@ -121,7 +130,7 @@ impl Live {
                 max_uses: row.max_uses.and_then(|most| u32::try_from(most).ok()),
                 revoked: false,
             };
-            hub.remember_invite(entry, Timestamp::ZERO);
+            hub.remember_invite(entry, hub.clock().now());
         }
     }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::middleware::from_fn_with_state;
+use axum::routing::options;
 use prometheus_client::registry::Registry;
 
 use crate::control::Control;
@@ -128,6 +129,7 @@ pub fn router(state: ApiState) -> Router {
 pub fn router_with(state: ApiState, further: Router) -> Router {
     let (routes, _) = openapi::routes();
     routes
+        .route(layers::PUBLIC_ROUTE, options(layers::preflight))
         .with_state(state.clone())
         .merge(further)
         .fallback(layers::not_found)

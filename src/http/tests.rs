@@ -38,7 +38,6 @@ pub struct World {
     pub tenant: TenantId,
     /// An admin key of the tenant.
     pub key: String,
-    pub other_tenant: TenantId,
     pub other_key: String,
     _folder: tempfile::TempDir,
 }
@@ -125,9 +124,9 @@ impl World {
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         let (tenant, key) = new_tenant(&control, "first").await;
-        let (other_tenant, other_key) = new_tenant(&control, "second").await;
+        let (_, other_key) = new_tenant(&control, "second").await;
         let client = reqwest::Client::new();
-        Self { base, client, control, hub, store, readiness, tenant, key, other_tenant, other_key, _folder: folder }
+        Self { base, client, control, hub, store, readiness, tenant, key, other_key, _folder: folder }
     }
 
     pub async fn send(&self, method: Method, path: &str, key: Option<&str>, body: Option<Value>) -> Answer {

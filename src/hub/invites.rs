@@ -92,12 +92,13 @@ impl InviteEntry {
 pub struct Invites {
     by_hash: DashMap<TokenHash, InviteEntry>,
     hash_of: DashMap<InviteId, TokenHash>,
+    of_session: DashMap<SessionId, Vec<InviteId>>,
     entries_max: usize,
 }
 
 impl Invites {
     pub(super) fn new(entries_max: usize) -> Self {
-        Self { by_hash: DashMap::new(), hash_of: DashMap::new(), entries_max }
+        Self { by_hash: DashMap::new(), hash_of: DashMap::new(), of_session: DashMap::new(), entries_max }
     }
 
     /// Returns whether the entry is new. At the limit it is not kept: its use goes to Postgres.
@@ -105,8 +106,13 @@ impl Invites {
         if self.by_hash.len() >= self.entries_max && !self.by_hash.contains_key(&entry.token_hash) {
             return false;
         }
-        self.hash_of.insert(entry.invite, entry.token_hash);
-        self.by_hash.insert(entry.token_hash, entry).is_none()
+        let (invite, session) = (entry.invite, entry.session);
+        self.hash_of.insert(invite, entry.token_hash);
+        let is_new = self.by_hash.insert(entry.token_hash, entry).is_none();
+        if is_new {
+            self.of_session.entry(session).or_default().push(invite);
+        }
+        is_new
     }
 
     pub fn get(&self, token_hash: &TokenHash) -> Option<InviteEntry> {
@@ -146,9 +152,13 @@ impl Invites {
         drop(receipt);
     }
 
-    /// Forgets the invites of a session that is over for good.
-    pub fn forget_session(&self, session: SessionId) {
-        self.by_hash.retain(|_, entry| entry.session != session);
-        self.hash_of.retain(|_, hash| self.by_hash.contains_key(hash));
+    /// Forgets the invites of a session that has ended. Whoever comes with one is answered from Postgres.
+    pub(super) fn forget_session(&self, session: SessionId) {
+        let Some((_, invites)) = self.of_session.remove(&session) else { return };
+        for invite in invites {
+            if let Some((_, hash)) = self.hash_of.remove(&invite) {
+                self.by_hash.remove(&hash);
+            }
+        }
     }
 }

@@ -186,6 +186,7 @@ impl Hub {
         let (outcome, finished) = outcome.ok_or(DispatchError::NotLive)?;
         if finished {
             self.inner.sessions.remove_if(id, |entry| entry.session.is_finished());
+            self.inner.invites.forget_session(id);
         }
         Ok(outcome?)
     }

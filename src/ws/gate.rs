@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::rate::{Bucket, Rate};
 
-/// Limits for one address; an IPv6 address counts with its /64.
+/// Limits for one address; an IPv6 address counts with its /64. Zero lifts a limit, as `dev` does with all.
 #[derive(Debug, Clone, Copy)]
 pub struct AddressLimits {
     pub connections_per_s: u32,
@@ -27,8 +27,7 @@ pub struct Gate {
     /// Sockets of all addresses that have not joined yet.
     unauthenticated_max: usize,
     connections_max: usize,
-    /// `None` lifts the limits by address, as `dev` does.
-    limits: Option<AddressLimits>,
+    limits: AddressLimits,
     state: Mutex<State>,
 }
 
@@ -79,7 +78,7 @@ impl Gate {
         handshakes_concurrent_max: usize,
         unauthenticated_max: usize,
         connections_max: usize,
-        limits: Option<AddressLimits>,
+        limits: AddressLimits,
     ) -> Self {
         Self {
             handshakes: Arc::new(Semaphore::new(handshakes_concurrent_max)),
@@ -102,14 +101,17 @@ impl Gate {
         if state.unauthenticated >= self.unauthenticated_max || connections_open >= self.connections_max {
             return Err(Turned::Overloaded);
         }
-        if let Some(limits) = self.limits {
+        let limits = self.limits;
+        if limits.connections_per_s > 0 || limits.unauthenticated_max > 0 {
             state.sweep(now);
             let entry = state.address(key, now);
-            if entry.unauthenticated >= limits.unauthenticated_max {
+            if limits.unauthenticated_max > 0 && entry.unauthenticated >= limits.unauthenticated_max {
                 return Err(Turned::Limited(now + Duration::from_secs(1)));
             }
-            let rate = Rate::new(limits.connections_per_s, limits.connections_burst);
-            entry.connections.take(rate, now).map_err(Turned::Limited)?;
+            if limits.connections_per_s > 0 {
+                let rate = Rate::new(limits.connections_per_s, limits.connections_burst);
+                entry.connections.take(rate, now).map_err(Turned::Limited)?;
+            }
             entry.unauthenticated += 1;
         }
         state.unauthenticated += 1;
@@ -126,28 +128,29 @@ impl Gate {
 
     /// Counts a refused join. After too many the address is told to wait before its token is even looked at.
     pub(super) fn join_failed(&self, address: IpAddr, now: Timestamp) {
-        if let Some(limits) = self.limits {
+        if let Some(rate) = self.failed_join_rate() {
             let mut state = self.lock();
             // Taking from an empty bucket changes nothing, and that is right: the address is refused already.
-            state.address(network_of(address), now).failed_joins.take(failed_join_rate(limits), now).ok();
+            state.address(network_of(address), now).failed_joins.take(rate, now).ok();
         }
     }
 
     /// Whether this address may try a token now.
     pub(super) fn may_join(&self, address: IpAddr, now: Timestamp) -> Result<(), Turned> {
-        let Some(limits) = self.limits else { return Ok(()) };
+        let Some(rate) = self.failed_join_rate() else { return Ok(()) };
         let mut state = self.lock();
         let mut bucket = state.address(network_of(address), now).failed_joins;
-        bucket.take(failed_join_rate(limits), now).map_err(Turned::Limited)
+        bucket.take(rate, now).map_err(Turned::Limited)
+    }
+
+    fn failed_join_rate(&self) -> Option<Rate> {
+        let per_minute = self.limits.failed_joins_per_min;
+        (per_minute > 0).then(|| Rate::per_minute(per_minute))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn failed_join_rate(limits: AddressLimits) -> Rate {
-    Rate::per_minute(limits.failed_joins_per_min)
 }
 
 impl State {
@@ -188,7 +191,10 @@ fn network_of(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn gate(limits: Option<AddressLimits>) -> Arc<Gate> {
+    const LIFTED: AddressLimits =
+        AddressLimits { connections_per_s: 0, connections_burst: 0, unauthenticated_max: 0, failed_joins_per_min: 0 };
+
+    fn gate(limits: AddressLimits) -> Arc<Gate> {
         Arc::new(Gate::new(8, 100, 1_000, limits))
     }
 
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_address_is_limited_and_others_are_not() {
-        let gate = gate(Some(LIMITS));
+        let gate = gate(LIMITS);
         let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let held: Vec<_> = (0..20).map(|_| gate.enter(one, 0, Timestamp::ZERO).expect("within the limit")).collect();
         assert!(matches!(gate.enter(one, 0, Timestamp::ZERO), Err(Turned::Limited(_))));
@@ -214,7 +220,7 @@ mod tests {
 
     #[test]
     fn totals_hold_even_where_addresses_are_not_limited() {
-        let gate = gate(None);
+        let gate = gate(LIFTED);
         let address = IpAddr::from([127, 0, 0, 1]);
         let held: Vec<_> = (0..200).filter_map(|_| gate.enter(address, 0, Timestamp::ZERO).ok()).collect();
         assert_eq!(held.len(), 100);
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     fn failed_joins_make_an_address_wait() {
-        let gate = gate(Some(LIMITS));
+        let gate = gate(LIMITS);
         let address = IpAddr::from([10, 0, 0, 1]);
         for _ in 0..10 {
             assert!(gate.may_join(address, Timestamp::ZERO).is_ok());

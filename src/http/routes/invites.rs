@@ -24,7 +24,7 @@ use crate::http::limits::address_of;
 /// The token is only in this answer; the server keeps its hash. Repeated with the same Idempotency-Key, the call answers
 /// with the same token.
 #[utoipa::path(
-    post, path = "/v1/sessions/{session_id}/invites", tag = "invites", request_body = NewInvite,
+    post, path = "/v1/sessions/{session_id}/invites", tag = "invites", operation_id = "create_invite", request_body = NewInvite,
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the call safe to repeat for 24 hours"),
@@ -46,7 +46,7 @@ pub async fn create(
 
 /// List the invites of a session, oldest first
 #[utoipa::path(
-    get, path = "/v1/sessions/{session_id}/invites", tag = "invites",
+    get, path = "/v1/sessions/{session_id}/invites", tag = "invites", operation_id = "list_invites",
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("limit" = Option<i64>, Query, description = "1 to 200, 50 if absent"),
@@ -71,7 +71,7 @@ pub async fn list(
 ///
 /// Connections that came by it are closed within a second. Revoking twice changes nothing.
 #[utoipa::path(
-    delete, path = "/v1/invites/{invite_id}", tag = "invites",
+    delete, path = "/v1/invites/{invite_id}", tag = "invites", operation_id = "revoke_invite",
     params(("invite_id" = Uuid, Path, description = "The invite")),
     responses((status = 204, description = "The invite is revoked"))
 )]
@@ -90,7 +90,7 @@ pub async fn revoke(
 /// Public: the token is the proof. For landing pages that tell a visitor at once whether the link is good. Limited per
 /// address.
 #[utoipa::path(
-    post, path = "/v1/invites/check", tag = "invites", request_body = CheckRequest, security(()),
+    post, path = "/v1/invites/check", tag = "invites", operation_id = "check_invite", request_body = CheckRequest, security(()),
     responses((status = 200, description = "Whether the invite lets its holder in", body = InviteCheckView))
 )]
 pub async fn check(

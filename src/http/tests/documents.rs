@@ -33,6 +33,21 @@ async fn wrong_paths_methods_and_bugs_are_problems() {
 }
 
 #[tokio::test]
+async fn pages_of_any_origin_may_check_an_invite_and_nothing_else() {
+    let world = World::new().await;
+    let preflight = world.send(Method::OPTIONS, "/v1/invites/check", None, None).await;
+    assert_eq!(
+        (preflight.status.as_u16(), &preflight.headers["access-control-allow-origin"]),
+        (204, &"*".parse().expect("a value"))
+    );
+    let wrong = world.send(Method::POST, "/v1/invites/check", None, Some(serde_json::json!({}))).await;
+    assert_eq!(wrong.pointers(), ["/token"]);
+    assert_eq!(wrong.headers["access-control-allow-origin"], "*", "errors can be read, too");
+    assert!(!world.get("/v1/sessions").await.headers.contains_key("access-control-allow-origin"));
+    world.send(Method::OPTIONS, "/v1/sessions", None, None).await.refused(405, "method_not_allowed");
+}
+
+#[tokio::test]
 async fn health_and_metrics() {
     let world = World::new().await;
     let starting = world.send(Method::GET, "/readyz", None, None).await.ok(503);

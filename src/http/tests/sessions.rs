@@ -118,6 +118,36 @@ async fn a_hard_end_that_has_passed_starts_anew_after_recovery() {
 }
 
 #[tokio::test]
+async fn a_session_whose_time_is_over_takes_no_changes_although_postgres_does_not_know() {
+    let world = World::new().await;
+    let id = world.session(json!({ "max_duration_s": 1, "idle_timeout_s": 1 })).await;
+    world
+        .hub
+        .apply(
+            session_id(&id),
+            rollcall_core::Command::End {
+                reason: rollcall_core::SessionEndReason::Idle,
+                by: rollcall_core::Actor::Server,
+                at: rollcall_core::Timestamp::NEVER,
+                recorded: false,
+            },
+        )
+        .map(drop)
+        .expect("ended");
+    // The deadline by the row, which is what counts once the hub has forgotten the session.
+    let over = crate::control::date_time(world.control.clock().now());
+    let sql =
+        "update rollcall.sessions set expires_at = $2, last_activity_at = $2, hold_until = $2 where session_id = $1";
+    let mut change = world.store.begin().await.expect("a transaction");
+    sqlx::query(sql).bind(session_id(&id).0).bind(over).execute(&mut *change).await.expect("moved");
+    crate::store::audit::commit(change).await.expect("committed");
+    let path = format!("/v1/sessions/{id}");
+    world.post(&format!("{path}/extend"), json!({ "by_s": 60 })).await.refused(409, "session_ended");
+    world.patch(&path, json!({ "title": "late" })).await.refused(409, "session_ended");
+    world.post(&format!("{path}/invites"), json!({})).await.refused(409, "session_ended");
+}
+
+#[tokio::test]
 async fn kicks_reach_who_is_present_and_bar_who_was() {
     let world = World::new().await;
     let id = world.session(json!({})).await;

@@ -9,6 +9,9 @@ use rollcall_core::{
 };
 use uuid::Uuid;
 
+/// Index of the session, index of the person.
+type Who = (usize, usize);
+
 pub struct History {
     pub tenant: TenantId,
     pub sessions: Vec<SessionId>,
@@ -16,8 +19,8 @@ pub struct History {
     pub now: Timestamp,
     pub records: Vec<Record>,
     started: Vec<bool>,
-    /// `(session, participant)` by index, with the open connections of each person present.
-    present: Vec<((usize, usize), Vec<(i64, Timestamp)>)>,
+    /// With the open connections of each person present.
+    present: Vec<(Who, Vec<(i64, Timestamp)>)>,
     counter: i64,
 }
 
@@ -36,7 +39,8 @@ impl History {
             0..=3 => self.join(session, person),
             4 | 5 => self.close(choice as usize, LeaveReason::Closed),
             6 => self.close(choice as usize, LeaveReason::NodeCrash),
-            7 => self.leave(choice as usize, if choice % 2 == 0 { LeaveReason::Left } else { LeaveReason::Kicked }),
+            7 => self
+                .leave(choice as usize, if choice.is_multiple_of(2) { LeaveReason::Left } else { LeaveReason::Kicked }),
             8 => self.update(choice as usize),
             9 => self.presence(choice as usize),
             10 | 11 => self.mark(choice as usize),
@@ -92,7 +96,7 @@ impl History {
         let uncertainty_us = 5_000;
         let fact = SessionFact::ConnectionClosed { participant, connection, connected_at, reason, uncertainty_us };
         self.record(session, self.now, fact);
-        if reason == LeaveReason::NodeCrash && choice % 2 == 0 {
+        if reason == LeaveReason::NodeCrash && choice.is_multiple_of(2) {
             let amended = self.now + Duration::from_micros(2_000);
             let fact = SessionFact::ConnectionCloseAmended { participant, connection, uncertainty_us: 3_000 };
             self.record(session, amended, fact);

@@ -24,7 +24,6 @@ async fn the_server_role_may_flush() {
         history.step(choice * 7_919);
     }
     sqlx::query("set role rollcall_server").execute(&mut conn).await.expect("may become the server");
-    apply(&store, history.epoch, &history.records[..1], 1).await;
     apply_batch(&mut conn, history.epoch, 1, &history.records, LEASE).await.expect("applies");
     verify(&store).await.expect("sound");
 }

@@ -24,8 +24,8 @@ async fn flush_rate() {
         // No ends, and a mark per 2,000 records as it would be at 2,000 records a second.
         let step = (choice >> 8) / 13 * 13 + [0, 1, 4, 5, 7, 8, 9][(choice >> 3) as usize % 7];
         history.step(step);
-        if history.records.len() % 2_000 == 0 {
-            history.mark(choice as usize);
+        if history.records.len().is_multiple_of(2_000) {
+            history.mark(0);
         }
     }
     let mut conn = store.dedicated().await.expect("connection");

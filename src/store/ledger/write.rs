@@ -1,0 +1,313 @@
+//! The statements of a batch, one a table, over arrays.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use rollcall_core::{ConnectionId, Epoch, Fact, Heard, LeaveReason, Record, SessionFact, SessionId, Timestamp};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::audit;
+use super::fold::{Arrival, Folded, ParticipantFold, Person};
+use crate::store::StoreError;
+use crate::store::mapping::to_utc;
+
+/// The rows of a batch whose place in the sequence is taken. Returns the number of audit rows.
+pub(super) async fn write(
+    conn: &mut PgConnection,
+    epoch: Epoch,
+    first_seq: i64,
+    records: &[Record],
+    mut folded: Folded,
+) -> Result<u64, StoreError> {
+    resolve_heard(conn, epoch, &mut folded).await?;
+    let effective_ends = write_sessions(conn, &folded).await?;
+    write_joined(conn, &folded).await?;
+    write_changed(conn, &folded).await?;
+    write_names(conn, &folded).await?;
+    write_opened(conn, &folded).await?;
+    write_closed(conn, &folded).await?;
+    write_heard(conn, epoch, &folded).await?;
+    write_marks(conn, epoch, &folded).await?;
+    write_audit(conn, epoch, first_seq, records, &effective_ends).await
+}
+
+/// Finds the people behind connections of earlier batches.
+async fn resolve_heard(conn: &mut PgConnection, epoch: Epoch, folded: &mut Folded) -> Result<(), StoreError> {
+    if folded.heard.is_empty() {
+        return Ok(());
+    }
+    let connections: Vec<i64> = folded.heard.keys().copied().collect();
+    let holders =
+        sqlx::query_file!("src/store/queries/ledger_heard_people.sql", epoch.0, &connections).fetch_all(conn).await?;
+    for holder in holders {
+        if let Some(line) = folded.heard.get(&holder.connection).copied() {
+            folded.see((holder.session_id.into(), holder.participant_id.into()), &line);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the positions of the records whose end of a session took effect.
+async fn write_sessions(conn: &mut PgConnection, folded: &Folded) -> Result<HashSet<usize>, StoreError> {
+    let sessions: Vec<Uuid> = folded.sessions.keys().map(|session| session.0).collect();
+    if sessions.is_empty() {
+        return Ok(HashSet::new());
+    }
+    sqlx::query_file!("src/store/queries/ledger_lock_sessions.sql", &sessions).fetch_all(&mut *conn).await?;
+    let seen: Vec<_> = folded.sessions.values().map(|fold| fold.seen_at.map(to_utc)).collect();
+    let activity: Vec<_> = folded.sessions.values().map(|fold| fold.activity_at.map(to_utc)).collect();
+    let started: Vec<_> = folded.sessions.values().map(|fold| fold.started_at.map(to_utc)).collect();
+    sqlx::query_file!(
+        "src/store/queries/ledger_sessions.sql",
+        &sessions,
+        &seen as &[Option<DateTime<Utc>>],
+        &activity as &[Option<DateTime<Utc>>],
+        &started as &[Option<DateTime<Utc>>],
+    )
+    .execute(&mut *conn)
+    .await?;
+
+    let ends: Vec<_> =
+        folded.sessions.iter().filter_map(|(session, fold)| fold.ended.map(|end| (*session, end))).collect();
+    if ends.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ended = sqlx::query_file_scalar!(
+        "src/store/queries/ledger_session_ends.sql",
+        &ends.iter().map(|(session, _)| session.0).collect::<Vec<_>>(),
+        &ends.iter().map(|(_, (_, at, _))| to_utc(*at)).collect::<Vec<_>>(),
+        &ends.iter().map(|(_, (_, _, reason))| reason.as_str().to_owned()).collect::<Vec<_>>(),
+    )
+    .fetch_all(conn)
+    .await?;
+    let ended: HashSet<SessionId> = ended.into_iter().map(SessionId).collect();
+    Ok(ends.iter().filter(|(session, _)| ended.contains(session)).map(|(_, (index, ..))| *index).collect())
+}
+
+async fn write_joined(conn: &mut PgConnection, folded: &Folded) -> Result<(), StoreError> {
+    let joined: Vec<(&Person, &Arrival, &ParticipantFold)> = folded
+        .participants
+        .iter()
+        .filter_map(|(person, fold)| fold.arrived.as_ref().map(|arrival| (person, arrival, fold)))
+        .collect();
+    if joined.is_empty() {
+        return Ok(());
+    }
+    let status = |fold: &ParticipantFold| match (fold.left, fold.status) {
+        (Some(_), _) => "left",
+        (None, status) => status.map_or("active", |status| status.as_str()),
+    };
+    let column = Columns(&joined);
+    sqlx::query_file!(
+        "src/store/queries/ledger_participants_joined.sql",
+        &column.of(|(person, ..)| person.0.0),
+        &column.of(|(person, ..)| person.1.0),
+        &column.of(|(_, arrival, _)| arrival.tenant.0),
+        &column.of(|(_, arrival, _)| arrival.identity.clone()),
+        &column.of(|(_, arrival, _)| arrival.verified),
+        &column.of(|(_, arrival, _)| arrival.role.as_str().to_owned()),
+        &column.of(|(_, arrival, _)| arrival.invite.map(|invite| invite.0)) as &[Option<Uuid>],
+        &column.of(|(.., fold)| fold.state.clone()) as &[Option<String>],
+        &column.of(|(.., fold)| status(fold).to_owned()),
+        &column.of(|(_, arrival, _)| to_utc(arrival.first_at)),
+        &column.of(|(_, arrival, _)| to_utc(arrival.at)),
+        &column.of(|(_, arrival, fold)| to_utc(fold.seen_at.unwrap_or(arrival.at))),
+        &column.of(|(.., fold)| fold.left.map(|(at, _)| to_utc(at))) as &[Option<DateTime<Utc>>],
+        &column.of(|(.., fold)| left_reason(fold)) as &[Option<String>],
+        &column.of(|(.., fold)| fold.kicked_at.map(to_utc)) as &[Option<DateTime<Utc>>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn write_changed(conn: &mut PgConnection, folded: &Folded) -> Result<(), StoreError> {
+    let changed: Vec<(&Person, &ParticipantFold)> =
+        folded.participants.iter().filter(|(_, fold)| fold.arrived.is_none()).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let column = Columns(&changed);
+    sqlx::query_file!(
+        "src/store/queries/ledger_participants_changed.sql",
+        &column.of(|(person, _)| person.0.0),
+        &column.of(|(person, _)| person.1.0),
+        &column.of(|(_, fold)| fold.state.clone()) as &[Option<String>],
+        &column.of(|(_, fold)| fold.status.map(|status| status.as_str().to_owned())) as &[Option<String>],
+        &column.of(|(_, fold)| fold.left.map(|(at, _)| to_utc(at))) as &[Option<DateTime<Utc>>],
+        &column.of(|(_, fold)| left_reason(fold)) as &[Option<String>],
+        &column.of(|(_, fold)| fold.kicked_at.map(to_utc)) as &[Option<DateTime<Utc>>],
+        &column.of(|(_, fold)| fold.seen_at.map(to_utc)) as &[Option<DateTime<Utc>>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+fn left_reason(fold: &ParticipantFold) -> Option<String> {
+    fold.left.map(|(_, reason): (Timestamp, LeaveReason)| reason.as_str().to_owned())
+}
+
+async fn write_names(conn: &mut PgConnection, folded: &Folded) -> Result<(), StoreError> {
+    if folded.names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = folded.names.iter().collect();
+    let column = Columns(&names);
+    sqlx::query_file!(
+        "src/store/queries/ledger_names.sql",
+        &column.of(|(person, _)| person.0.0),
+        &column.of(|(person, _)| person.1.0),
+        &column.of(|(_, fold)| fold.tenant.0),
+        &column.of(|(_, fold)| fold.name.clone()),
+        &column.of(|(_, fold)| to_utc(fold.at)),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn write_opened(conn: &mut PgConnection, folded: &Folded) -> Result<(), StoreError> {
+    if folded.opened.is_empty() {
+        return Ok(());
+    }
+    let spans: Vec<_> = folded.opened.iter().collect();
+    let column = Columns(&spans);
+    sqlx::query_file!(
+        "src/store/queries/ledger_spans_opened.sql",
+        &column.of(|(id, _)| id.epoch.0),
+        &column.of(|(id, _)| id.counter),
+        &column.of(|(_, span)| span.session.0),
+        &column.of(|(_, span)| span.tenant.0),
+        &column.of(|(_, span)| span.participant.0),
+        &column.of(|(_, span)| span.role.as_str().to_owned()),
+        &column.of(|(_, span)| span.invite.map(|invite| invite.0)) as &[Option<Uuid>],
+        &column.of(|(_, span)| to_utc(span.connected_at)),
+        &column.of(|(_, span)| span.end.map(|end| to_utc(end.at))) as &[Option<DateTime<Utc>>],
+        &column.of(|(_, span)| to_utc(span.evidence_at)),
+        &column.of(|(_, span)| span.end.map(|end| end.reason.as_str().to_owned())) as &[Option<String>],
+        &column.of(|(_, span)| span.end.map_or(0, |end| end.uncertainty_us)),
+        &column.of(|(_, span)| span.resumed.map(|id| id.to_string())) as &[Option<String>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn write_closed(conn: &mut PgConnection, folded: &Folded) -> Result<(), StoreError> {
+    if !folded.closed.is_empty() {
+        let ends: Vec<_> = folded.closed.iter().collect();
+        let column = Columns(&ends);
+        sqlx::query_file!(
+            "src/store/queries/ledger_spans_closed.sql",
+            &column.of(|(id, _)| id.epoch.0),
+            &column.of(|(id, _)| id.counter),
+            &column.of(|(_, end)| to_utc(end.at)),
+            &column.of(|(_, end)| end.reason.as_str().to_owned()),
+            &column.of(|(_, end)| end.uncertainty_us),
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    if !folded.amended.is_empty() {
+        let amended: Vec<_> = folded.amended.iter().collect();
+        let column = Columns(&amended);
+        sqlx::query_file!(
+            "src/store/queries/ledger_spans_amended.sql",
+            &column.of(|(id, _)| id.epoch.0),
+            &column.of(|(id, _)| id.counter),
+            &column.of(|(_, amendment)| to_utc(amendment.at)),
+            &column.of(|(_, amendment)| amendment.uncertainty_us),
+        )
+        .execute(conn)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn write_heard(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> Result<(), StoreError> {
+    if folded.heard.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<&Heard> = folded.heard.values().collect();
+    let column = Columns(&lines);
+    sqlx::query_file!(
+        "src/store/queries/ledger_spans_heard.sql",
+        epoch.0,
+        &column.of(|line| line.counter),
+        &column.of(|line| to_utc(line.evidence_at)),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn write_marks(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> Result<(), StoreError> {
+    if folded.marks.is_empty() {
+        return Ok(());
+    }
+    let column = Columns(&folded.marks);
+    sqlx::query_file!(
+        "src/store/queries/ledger_marks.sql",
+        epoch.0,
+        &column.of(|(seq, ..)| *seq),
+        &column.of(|(_, at, _)| to_utc(*at)),
+        &column.of(|(.., connections)| *connections),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn write_audit(
+    conn: &mut PgConnection,
+    epoch: Epoch,
+    first_seq: i64,
+    records: &[Record],
+    effective_ends: &HashSet<usize>,
+) -> Result<u64, StoreError> {
+    let rows: Vec<_> = records
+        .iter()
+        .enumerate()
+        .filter_map(|(index, record)| match &record.fact {
+            Fact::Session { tenant, session, fact } => Some((index, record, *tenant, *session, fact)),
+            Fact::EvidenceMark { .. } => None,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let event_type = |index: usize, fact: &SessionFact| {
+        let is_end = matches!(fact, SessionFact::SessionEnded { .. });
+        let superseded = is_end && !effective_ends.contains(&index);
+        if superseded { audit::END_SUPERSEDED } else { fact.event_type() }.to_owned()
+    };
+    let connection = |fact| audit::connection(fact).map(|id: ConnectionId| id.to_string());
+    let column = Columns(&rows);
+    let inserted = sqlx::query_file!(
+        "src/store/queries/ledger_audit.sql",
+        epoch.0,
+        &column.of(|(_, record, ..)| to_utc(record.at)),
+        &column.of(|(index, ..)| first_seq + *index as i64),
+        &column.of(|(_, _, tenant, ..)| tenant.0),
+        &column.of(|(_, _, _, session, _)| session.0),
+        &column.of(|(.., fact)| fact.participant().map(|participant| participant.0)) as &[Option<Uuid>],
+        &column.of(|(.., fact)| connection(fact)) as &[Option<String>],
+        &column.of(|(index, .., fact)| event_type(*index, fact)),
+        &column.of(|(.., fact)| audit::actor(fact)),
+        &column.of(|(_, record, .., fact)| audit::metadata(record, fact)),
+    )
+    .execute(conn)
+    .await?;
+    Ok(inserted.rows_affected())
+}
+
+/// Rows seen as columns, which is how UNNEST takes them.
+struct Columns<'a, T>(&'a [T]);
+
+impl<T> Columns<'_, T> {
+    fn of<C>(&self, pick: impl Fn(&T) -> C) -> Vec<C> {
+        self.0.iter().map(pick).collect()
+    }
+}
