@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Mode};
 use crate::control::{Control, ControlSettings, Live, RootKey};
 use crate::embedded_pg::EmbeddedPostgres;
-use crate::http::{ApiState, HttpMetrics, HttpSettings, JournalHealth, Readiness};
+use crate::http::{ApiState, HttpMetrics, HttpSettings, Readiness};
 use crate::hub::{Hub, HubLimits};
 use crate::ledger::{FlusherOptions, Journal, JournalError, Ledger, LedgerLimits, RecoveryError};
 use crate::lifecycle::Lifecycle;

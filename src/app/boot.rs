@@ -1,7 +1,6 @@
 //! Phases one and two: build every part and connect them.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::{
-    Admission, ApiState, App, AppError, Config, Control, HttpMetrics, HttpSettings, JournalHealth, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
+    Admission, ApiState, App, AppError, Config, Control, HttpMetrics, HttpSettings, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
     Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store, WsOptions, WsState,
 };
 use crate::config::OriginPolicy;
@@ -103,12 +102,8 @@ pub(super) async fn build(
         fatal.cancelled().await;
         failing.fail();
     });
-    let watched = ledger.clone();
-    let readiness = Readiness::new(store.clone(), move || {
-        let status = watched.status();
-        JournalHealth { working: !status.broken && !status.journal_full, admitting: status.admitting }
-    });
-    let api = ApiState::new(control.clone(), readiness.clone(), Arc::new(registry), http_metrics, &http_settings(&config));
+    let readiness = Readiness::new(store.clone(), ledger.clone());
+    let api = ApiState::new(control.clone(), readiness.clone(), Arc::new(registry), http_metrics, http_settings(&config));
     Ok(App {
         accepting: CancellationToken::new(),
         config,
@@ -253,11 +248,16 @@ fn ws_options(config: &Config, origins: OriginPolicy) -> WsOptions {
 }
 
 fn http_settings(config: &Config) -> HttpSettings {
-    let defaults = HttpSettings::default();
-    let per_minute = NonZeroU32::new(config.http.invite_checks_per_address_per_min);
+    let http = &config.http;
+    let trusted_proxies = http.trusted_proxies.clone();
     HttpSettings {
-        limit_addresses: per_minute.is_some(),
-        invite_checks_per_minute: per_minute.unwrap_or(defaults.invite_checks_per_minute),
+        body_bytes_max: http.body_bytes_max.as_usize(),
+        request_timeout: http.request_timeout_s.duration(),
+        requests_per_key_per_s: http.requests_per_key_per_s,
+        requests_per_key_burst: http.requests_per_key_burst,
+        invite_checks_per_address_per_min: http.invite_checks_per_address_per_min,
+        failed_keys_per_address_per_min: http.failed_keys_per_address_per_min,
+        is_trusted_proxy: Arc::new(move |address| trusted_proxies.iter().any(|range| range.contains(address))),
     }
 }
 
