@@ -18,9 +18,11 @@ async fn every_bad_invite_is_refused_with_its_own_sentence() {
     let app = TestApp::start().await;
     let (session, good) = app.room().await;
 
-    let not_yet = app
-        .invite(&session, json!({ "not_before": "2100-01-01T00:00:00Z", "expires_at": "2100-01-02T00:00:00Z" }))
-        .await;
+    let in_days = |days: u32| {
+        format!("to_char(now() at time zone 'utc' + interval '{days} days', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+    };
+    let (from, until) = (app.database.text(&in_days(1)).await, app.database.text(&in_days(2)).await);
+    let not_yet = app.invite(&session, json!({ "not_before": from, "expires_at": until })).await;
     says(&refused(&app, &not_yet.token).await, "invite_not_yet_valid", 4005);
 
     let revoked = app.invite(&session, json!({})).await;

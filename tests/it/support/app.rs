@@ -133,12 +133,7 @@ impl TestApp {
         self.wait().await;
     }
 
-    /// SIGTERM; gives the exit code.
-    pub async fn stop(&mut self) -> Option<i32> {
-        self.signal(Signal::SIGTERM);
-        self.wait().await
-    }
-
+    /// Waits for the end; gives the exit code.
     pub async fn wait(&mut self) -> Option<i32> {
         let mut server = self.server.take().expect("running");
         let status = tokio::time::timeout(PATIENCE * 2, server.wait()).await.expect("ended in time").expect("status");
