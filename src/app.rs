@@ -52,8 +52,8 @@ pub enum AppError {
     Recovery(#[from] RecoveryError),
     #[error("the demo tenant could not be made")]
     Demo(#[source] crate::control::ControlError),
-    #[error("a public key in auth.jwt_keys is not valid")]
-    JwtKey(#[from] crate::admission::JwtKeyError),
+    #[error(transparent)]
+    JwtKeys(#[from] crate::admission::JwtKeysError),
     #[error("the system refused a thread or signal handler")]
     System(#[source] std::io::Error),
     #[error("a part of the server failed; see the log")]
@@ -102,6 +102,7 @@ struct App {
 pub async fn run(config: Config, mode: Mode, output: OutputFormat) -> Result<(), AppError> {
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals().map_err(AppError::System)?;
+    raise_descriptor_limit();
     // Bound first, so that a taken address is found before anything is started; nobody is accepted yet.
     let listener =
         Listener::bind(config.listen).map_err(|source| AppError::Listen { address: config.listen, source })?;
@@ -129,6 +130,16 @@ pub async fn run(config: Config, mode: Mode, output: OutputFormat) -> Result<(),
     let failed = app.lifecycle.failed.clone();
     shutdown::end(app).await;
     if failed.is_cancelled() { Err(AppError::PartFailed) } else { Ok(()) }
+}
+
+/// Every socket is a descriptor, and the soft limit of many systems is a few of them only.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 impl App {

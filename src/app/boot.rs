@@ -16,6 +16,7 @@ use super::{
     HttpSettings, Hub, HubLimits, Journal, Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store,
     WsOptions, WsState,
 };
+use crate::admission::load_jwt_keys;
 use crate::config::OriginPolicy;
 use crate::embedded_pg::{self, EmbeddedPostgres};
 use crate::ledger::{Flusher, JournalWriter, recover, spawn_flusher};
@@ -55,7 +56,7 @@ pub(super) async fn build(
     let lease = config.ledger.lease_s.duration();
     let mut journal = Journal::open(&config.data_dir.join("journal.sqlite"))?;
     let mark_interval = config.ledger.mark_interval_ms.duration();
-    let report = recover(&mut journal, &store, &config.node_name, mark_interval, lease).await?;
+    let report = recover(&mut journal, &store, &config.node_name, mark_interval, lease, clock.now()).await?;
     let epoch = store.open_epoch(&config.node_name, clock.now(), lease).await?;
     let ledger = Ledger::new(
         epoch,
@@ -82,11 +83,15 @@ pub(super) async fn build(
     let public_url = config.public_url(address);
     let settings = ControlSettings {
         recover_window: config.sessions.recover_window_h.duration(),
-        join_url: format!("{}/join", public_url.as_str().trim_end_matches('/')),
+        join_url: config.join_url(address).to_string(),
     };
     let live = Live::Hub(hub.clone());
     let control = Control::new(store.clone(), live, clock, root_key.clone(), settings, connections.clone());
-    let admission = Admission::new(hub.clone(), store.clone(), root_key, Vec::new());
+    let jwt_keys = match &config.auth.jwt_keys_file {
+        Some(path) => load_jwt_keys(path)?,
+        None => Vec::new(),
+    };
+    let admission = Admission::new(hub.clone(), store.clone(), root_key, jwt_keys);
     let (mut registry, metrics) = crate::metrics::registry(hub.clone());
     let http_metrics = HttpMetrics::register(&mut registry);
     let ws = Arc::new(WsState {

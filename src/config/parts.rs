@@ -14,6 +14,9 @@ settings! {
         /// of tenants. At least 32 characters, like those that `openssl rand -hex 32` prints; `serve` refuses to start without
         /// it. All nodes of an installation share it. A change makes every resume token and minted join token invalid.
         root_key: SecretString = SecretString::from("");
+        /// TOML file with public keys of tenants that sign join tokens by themselves. Each `[[keys]]` has `tenant` (its id),
+        /// `kid`, `algorithm` (`EdDSA`, `ES256` or `RS256`) and `public_key` (PEM). Read at start.
+        jwt_keys_file: Option<PathBuf> = None;
     }
 }
 
