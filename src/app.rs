@@ -40,7 +40,9 @@ pub enum AppError {
     DataDir(#[from] DataDirError),
     #[error("the embedded Postgres did not start")]
     Embedded(#[from] crate::embedded_pg::Error),
-    #[error("there is no database: set DATABASE_URL, or pass --embedded-db to run a private Postgres in the data folder")]
+    #[error(
+        "there is no database: set DATABASE_URL, or pass --embedded-db to run a private Postgres in the data folder"
+    )]
     NoDatabase,
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
@@ -101,8 +103,8 @@ pub async fn run(config: Config, mode: Mode, output: OutputFormat) -> Result<(),
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals().map_err(AppError::System)?;
     // Bound first, so that a taken address is found before anything is started; nobody is accepted yet.
-    let listener = Listener::bind(config.listen)
-        .map_err(|source| AppError::Listen { address: config.listen, source })?;
+    let listener =
+        Listener::bind(config.listen).map_err(|source| AppError::Listen { address: config.listen, source })?;
     let _folder = data_dir::prepare(&config.data_dir)?;
     let address = listener.address();
     let app = boot::build(config, mode, address, lifecycle).await?;
@@ -112,14 +114,17 @@ pub async fn run(config: Config, mode: Mode, output: OutputFormat) -> Result<(),
     };
     app.start(listener);
     let public_url = app.config.public_url(address);
-    banner::print_ready(output, &banner::Ready {
-        url: public_url.as_str(),
-        listen: address,
-        database_url: &app.database_url,
-        database: app.database_words(),
-        data_dir: &app.config.data_dir,
-        demo: demo.as_ref(),
-    });
+    banner::print_ready(
+        output,
+        &banner::Ready {
+            url: public_url.as_str(),
+            listen: address,
+            database_url: &app.database_url,
+            database: app.database_words(),
+            data_dir: &app.config.data_dir,
+            demo: demo.as_ref(),
+        },
+    );
     app.lifecycle.soft.cancelled().await;
     let failed = app.lifecycle.failed.clone();
     shutdown::end(app).await;
@@ -131,18 +136,24 @@ impl App {
     fn start(&self, listener: Listener) {
         let stop = self.lifecycle.soft.clone();
         self.lifecycle.spawn("hub.timers", crate::hub::run_timers(self.hub.clone(), self.accepting.clone()));
-        self.lifecycle.spawn("ledger.marks", upkeep::mark_evidence(
-            self.hub.clone(),
-            self.config.ledger.mark_interval_ms.duration(),
-            self.accepting.clone(),
-        ));
-        self.lifecycle.spawn("store.upkeep", upkeep::keep_store(
-            self.store.clone(),
-            self.control.clone(),
-            self.clock,
-            self.config.sessions.cleanup_interval_s.duration(),
-            stop.clone(),
-        ));
+        self.lifecycle.spawn(
+            "ledger.marks",
+            upkeep::mark_evidence(
+                self.hub.clone(),
+                self.config.ledger.mark_interval_ms.duration(),
+                self.accepting.clone(),
+            ),
+        );
+        self.lifecycle.spawn(
+            "store.upkeep",
+            upkeep::keep_store(
+                self.store.clone(),
+                self.control.clone(),
+                self.clock,
+                self.config.sessions.cleanup_interval_s.duration(),
+                stop.clone(),
+            ),
+        );
         let router = self.router();
         let header_timeout = self.config.ws.header_timeout_s.duration();
         let accept =

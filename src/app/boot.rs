@@ -12,8 +12,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::{
-    Admission, ApiState, App, AppError, Config, Control, HttpMetrics, HttpSettings, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
-    Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store, WsOptions, WsState,
+    Admission, ApiState, App, AppError, Clock, Config, Control, ControlSettings, FlusherOptions, Gate, HttpMetrics,
+    HttpSettings, Hub, HubLimits, Journal, Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store,
+    WsOptions, WsState,
 };
 use crate::config::OriginPolicy;
 use crate::embedded_pg::{self, EmbeddedPostgres};
@@ -56,18 +57,26 @@ pub(super) async fn build(
     let mark_interval = config.ledger.mark_interval_ms.duration();
     let report = recover(&mut journal, &store, &config.node_name, mark_interval, lease).await?;
     let epoch = store.open_epoch(&config.node_name, clock.now(), lease).await?;
-    let ledger = Ledger::new(epoch, LedgerLimits {
-        journal_bytes_max: config.ledger.journal_bytes_max.0,
-        journal_refuse_percent: u64::from(config.ledger.journal_refuse_percent),
-        journal_tail_records: i64::from(config.ledger.tail_records_max),
-    });
+    let ledger = Ledger::new(
+        epoch,
+        LedgerLimits {
+            journal_bytes_max: config.ledger.journal_bytes_max.0,
+            journal_refuse_percent: u64::from(config.ledger.journal_refuse_percent),
+            journal_tail_records: i64::from(config.ledger.tail_records_max),
+        },
+    );
     info!(epoch = epoch.0, node = config.node_name, "epoch opened");
 
-    let hub = Hub::new(clock, ledger.clone(), presence_policy(&config), HubLimits {
-        sessions_live_max: config.sessions.sessions_live_max as usize,
-        invites_live_max: config.sessions.invites_live_max as usize,
-        outbox_bytes_max: config.ws.outbox_bytes_max.as_usize(),
-    });
+    let hub = Hub::new(
+        clock,
+        ledger.clone(),
+        presence_policy(&config),
+        HubLimits {
+            sessions_live_max: config.sessions.sessions_live_max as usize,
+            invites_live_max: config.sessions.invites_live_max as usize,
+            outbox_bytes_max: config.ws.outbox_bytes_max.as_usize(),
+        },
+    );
     let connections = TaskTracker::new();
     let root_key = Arc::new(RootKey::from_text(&config.auth.root_key));
     let public_url = config.public_url(address);
@@ -76,8 +85,7 @@ pub(super) async fn build(
         join_url: format!("{}/join", public_url.as_str().trim_end_matches('/')),
     };
     let live = Live::Hub(hub.clone());
-    let control =
-        Control::new(store.clone(), live, clock, root_key.clone(), settings, connections.clone());
+    let control = Control::new(store.clone(), live, clock, root_key.clone(), settings, connections.clone());
     let admission = Admission::new(hub.clone(), store.clone(), root_key, Vec::new());
     let (mut registry, metrics) = crate::metrics::registry(hub.clone());
     let http_metrics = HttpMetrics::register(&mut registry);
@@ -103,7 +111,8 @@ pub(super) async fn build(
         failing.fail();
     });
     let readiness = Readiness::new(store.clone(), ledger.clone());
-    let api = ApiState::new(control.clone(), readiness.clone(), Arc::new(registry), http_metrics, http_settings(&config));
+    let api =
+        ApiState::new(control.clone(), readiness.clone(), Arc::new(registry), http_metrics, http_settings(&config));
     Ok(App {
         accepting: CancellationToken::new(),
         config,

@@ -133,12 +133,7 @@ impl TestApp {
         self.wait().await;
     }
 
-    /// SIGTERM; gives the exit code.
-    pub async fn stop(&mut self) -> Option<i32> {
-        self.signal(Signal::SIGTERM);
-        self.wait().await
-    }
-
+    /// Waits for the end; gives the exit code.
     pub async fn wait(&mut self) -> Option<i32> {
         let mut server = self.server.take().expect("running");
         let status = tokio::time::timeout(PATIENCE * 2, server.wait()).await.expect("ended in time").expect("status");
@@ -241,7 +236,7 @@ async fn new_tenant(database: &Database, name: &str) -> (TenantId, String) {
     let tenant = control.create_tenant(&Actor::Operator, name).await.expect("tenant");
     let tenant = TenantId(tenant.id);
     let key = control.create_key(&Actor::Operator, tenant, "tests", &[Scope::Admin]).await.expect("key");
-    let key = key.key;
+    let key = key.1.expose().to_owned();
     store.close().await;
     (tenant, key)
 }
