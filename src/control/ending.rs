@@ -30,7 +30,7 @@ pub struct Extension {
 
 /// An end by the app.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct EndRequest {
     /// Free text for the audit trail. Not for names or e-mail addresses.
     #[schema(max_length = 200, example = "lesson over")]
@@ -219,7 +219,7 @@ impl Control {
             Ok(()) => {}
             Err(LiveError::NotLive) => self.adopt(session).await,
             Err(error) => {
-                tracing::error!(session.id = %session, error = %error, "a recovered session could not be taken back into memory")
+                tracing::error!(session.id = %session, error = %error, "a recovered session is not in memory")
             }
         }
         Ok(Done::fresh(view))

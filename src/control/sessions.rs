@@ -156,14 +156,14 @@ impl Control {
 
     pub(super) async fn adopt(&self, session: SessionId) {
         if let Err(error) = self.live.adopt(&self.store, session).await {
-            tracing::warn!(session.id = %session, error = %error, "session is not in memory yet; it is loaded with the first join");
+            tracing::warn!(session.id = %session, error = %error, "session not in memory yet, the first join loads it");
         }
     }
 
     /// Tells the hub of what Postgres already has. A session that is elsewhere or just over needs no telling.
     pub(super) async fn tell(&self, session: SessionId, command: Command) {
         if let Err(error @ super::LiveError::NotRecorded) = self.live.dispatch(session, command).await {
-            tracing::error!(session.id = %session, error = %error, "the change is in the database, but its effects could not be recorded");
+            tracing::error!(session.id = %session, error = %error, "a change is in the database, its effects are not on record");
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Readiness {
 
 /// The state of the server, check by check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Readiness")]
+#[schema(as = Readiness)]
 pub struct ReadinessView {
     pub ready: bool,
     pub checks: Checks,

@@ -17,7 +17,7 @@ pub type Decimal = Box<RawValue>;
 
 /// What a participant of a session used.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(title = "SessionUsageRow")]
+#[schema(as = SessionUsageRow)]
 pub struct SessionUsageRow {
     pub participant_id: Uuid,
     pub identity: Option<String>,
@@ -49,7 +49,7 @@ pub struct SessionUsageRow {
 
 /// The usage of one session.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(title = "SessionUsage")]
+#[schema(as = SessionUsage)]
 pub struct SessionUsage {
     pub data: Vec<SessionUsageRow>,
     /// Up to this instant the numbers are final.
@@ -58,7 +58,7 @@ pub struct SessionUsage {
 
 /// What a day, a session or a participant used.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(title = "UsageRow")]
+#[schema(as = UsageRow)]
 pub struct TenantUsageRow {
     /// With `group=day`.
     pub day: Option<NaiveDate>,
@@ -88,7 +88,7 @@ pub struct TenantUsageRow {
 
 /// The usage of a tenant in a period.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Usage")]
+#[schema(as = Usage)]
 pub struct TenantUsage {
     pub data: Vec<TenantUsageRow>,
     pub from: DateTime<Utc>,
@@ -102,7 +102,7 @@ pub struct TenantUsage {
 
 /// How sessions went in one span of time.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(title = "AnalyticsRow")]
+#[schema(as = AnalyticsRow)]
 pub struct AnalyticsBucket {
     /// Start of the span.
     pub bucket: DateTime<Utc>,
@@ -132,7 +132,7 @@ pub struct AnalyticsBucket {
 
 /// How the sessions of a tenant went in a period.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Analytics")]
+#[schema(as = Analytics)]
 pub struct Analytics {
     pub data: Vec<AnalyticsBucket>,
     pub from: DateTime<Utc>,

@@ -54,7 +54,7 @@ impl Default for NewSession {
 
 /// Changes to a session. What is absent stays; null takes a limit or the title away.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct SessionChanges {
     #[schema(max_length = 200)]
     pub title: Option<Option<String>>,

@@ -15,7 +15,7 @@ use crate::http::readiness::ReadinessView;
 
 /// The process answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Liveness")]
+#[schema(as = Liveness)]
 pub struct LivenessView {
     #[schema(example = "ok")]
     pub status: String,
