@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Mode};
 use crate::control::{Control, ControlSettings, Live, RootKey};
 use crate::embedded_pg::EmbeddedPostgres;
-use crate::http::{ApiState, HttpMetrics, HttpSettings, JournalHealth, Readiness};
+use crate::http::{ApiState, HttpMetrics, HttpSettings, Readiness};
 use crate::hub::{Hub, HubLimits};
 use crate::ledger::{FlusherOptions, Journal, JournalError, Ledger, LedgerLimits, RecoveryError};
 use crate::lifecycle::Lifecycle;
@@ -40,7 +40,9 @@ pub enum AppError {
     DataDir(#[from] DataDirError),
     #[error("the embedded Postgres did not start")]
     Embedded(#[from] crate::embedded_pg::Error),
-    #[error("there is no database: set DATABASE_URL, or pass --embedded-db to run a private Postgres in the data folder")]
+    #[error(
+        "there is no database: set DATABASE_URL, or pass --embedded-db to run a private Postgres in the data folder"
+    )]
     NoDatabase,
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
@@ -50,8 +52,8 @@ pub enum AppError {
     Recovery(#[from] RecoveryError),
     #[error("the demo tenant could not be made")]
     Demo(#[source] crate::control::ControlError),
-    #[error("a public key in auth.jwt_keys is not valid")]
-    JwtKey(#[from] crate::admission::JwtKeyError),
+    #[error(transparent)]
+    JwtKeys(#[from] crate::admission::JwtKeysError),
     #[error("the system refused a thread or signal handler")]
     System(#[source] std::io::Error),
     #[error("a part of the server failed; see the log")]
@@ -100,9 +102,10 @@ struct App {
 pub async fn run(config: Config, mode: Mode, output: OutputFormat) -> Result<(), AppError> {
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals().map_err(AppError::System)?;
+    raise_descriptor_limit();
     // Bound first, so that a taken address is found before anything is started; nobody is accepted yet.
-    let listener = Listener::bind(config.listen)
-        .map_err(|source| AppError::Listen { address: config.listen, source })?;
+    let listener =
+        Listener::bind(config.listen).map_err(|source| AppError::Listen { address: config.listen, source })?;
     let _folder = data_dir::prepare(&config.data_dir)?;
     let address = listener.address();
     let app = boot::build(config, mode, address, lifecycle).await?;
@@ -112,18 +115,31 @@ pub async fn run(config: Config, mode: Mode, output: OutputFormat) -> Result<(),
     };
     app.start(listener);
     let public_url = app.config.public_url(address);
-    banner::print_ready(output, &banner::Ready {
-        url: public_url.as_str(),
-        listen: address,
-        database_url: &app.database_url,
-        database: app.database_words(),
-        data_dir: &app.config.data_dir,
-        demo: demo.as_ref(),
-    });
+    banner::print_ready(
+        output,
+        &banner::Ready {
+            url: public_url.as_str(),
+            listen: address,
+            database_url: &app.database_url,
+            database: app.database_words(),
+            data_dir: &app.config.data_dir,
+            demo: demo.as_ref(),
+        },
+    );
     app.lifecycle.soft.cancelled().await;
     let failed = app.lifecycle.failed.clone();
     shutdown::end(app).await;
     if failed.is_cancelled() { Err(AppError::PartFailed) } else { Ok(()) }
+}
+
+/// Every socket is a descriptor, and the soft limit of many systems is a few of them only.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 impl App {
@@ -131,18 +147,24 @@ impl App {
     fn start(&self, listener: Listener) {
         let stop = self.lifecycle.soft.clone();
         self.lifecycle.spawn("hub.timers", crate::hub::run_timers(self.hub.clone(), self.accepting.clone()));
-        self.lifecycle.spawn("ledger.marks", upkeep::mark_evidence(
-            self.hub.clone(),
-            self.config.ledger.mark_interval_ms.duration(),
-            self.accepting.clone(),
-        ));
-        self.lifecycle.spawn("store.upkeep", upkeep::keep_store(
-            self.store.clone(),
-            self.control.clone(),
-            self.clock,
-            self.config.sessions.cleanup_interval_s.duration(),
-            stop.clone(),
-        ));
+        self.lifecycle.spawn(
+            "ledger.marks",
+            upkeep::mark_evidence(
+                self.hub.clone(),
+                self.config.ledger.mark_interval_ms.duration(),
+                self.accepting.clone(),
+            ),
+        );
+        self.lifecycle.spawn(
+            "store.upkeep",
+            upkeep::keep_store(
+                self.store.clone(),
+                self.control.clone(),
+                self.clock,
+                self.config.sessions.cleanup_interval_s.duration(),
+                stop.clone(),
+            ),
+        );
         let router = self.router();
         let header_timeout = self.config.ws.header_timeout_s.duration();
         let accept =

@@ -1,5 +1,6 @@
 //! JWTs minted by the app's backend. The algorithm is pinned by the key and never taken from the token.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +18,6 @@ const JWT_BYTES_MAX: usize = 8 * 1024;
 /// How far the clocks of app and server may be apart.
 const LEEWAY: Duration = Duration::from_secs(30);
 
-/// Algorithms of configured public keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
-pub enum JwtAlgorithm {
-    EdDSA,
-    ES256,
-    RS256,
-}
-
 /// A public key of a tenant, from the configuration.
 pub struct JwtKey {
     tenant: TenantId,
@@ -33,26 +26,63 @@ pub struct JwtKey {
     key: DecodingKey,
 }
 
+/// Why the file with public keys cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the public key is not a PEM of its algorithm")]
-pub struct JwtKeyError(#[from] jsonwebtoken::errors::Error);
+pub enum JwtKeysError {
+    #[error("auth.jwt_keys_file {path} cannot be read")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("auth.jwt_keys_file {path} is not a list of [[keys]] with tenant, kid, algorithm and public_key")]
+    Parse { path: PathBuf, source: toml::de::Error },
+    #[error("the key {kid} in auth.jwt_keys_file is not a PEM of its algorithm")]
+    Key { kid: String, source: jsonwebtoken::errors::Error },
+}
 
-impl JwtKey {
-    /// # Errors
-    /// The text is not a PEM of that algorithm.
-    pub fn from_pem(
-        tenant: TenantId,
-        kid: String,
-        algorithm: JwtAlgorithm,
-        public_key_pem: &str,
-    ) -> Result<Self, JwtKeyError> {
-        let pem = public_key_pem.as_bytes();
-        let (algorithm, key) = match algorithm {
-            JwtAlgorithm::EdDSA => (Algorithm::EdDSA, DecodingKey::from_ed_pem(pem)?),
-            JwtAlgorithm::ES256 => (Algorithm::ES256, DecodingKey::from_ec_pem(pem)?),
-            JwtAlgorithm::RS256 => (Algorithm::RS256, DecodingKey::from_rsa_pem(pem)?),
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysFile {
+    keys: Vec<KeyEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyEntry {
+    tenant: TenantId,
+    kid: String,
+    algorithm: KeyAlgorithm,
+    public_key: String,
+}
+
+/// Asymmetric algorithms only: a shared secret is derived from the root key and never configured.
+#[derive(Deserialize, Clone, Copy)]
+enum KeyAlgorithm {
+    EdDSA,
+    ES256,
+    RS256,
+}
+
+/// Reads the public keys of tenants.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub fn load_jwt_keys(path: &Path) -> Result<Vec<JwtKey>, JwtKeysError> {
+    let text = std::fs::read_to_string(path).map_err(|source| JwtKeysError::Read { path: path.to_owned(), source })?;
+    let file: KeysFile =
+        toml::from_str(&text).map_err(|source| JwtKeysError::Parse { path: path.to_owned(), source })?;
+    file.keys.into_iter().map(JwtKey::try_from).collect()
+}
+
+impl TryFrom<KeyEntry> for JwtKey {
+    type Error = JwtKeysError;
+
+    fn try_from(entry: KeyEntry) -> Result<Self, JwtKeysError> {
+        let pem = entry.public_key.as_bytes();
+        let (algorithm, key) = match entry.algorithm {
+            KeyAlgorithm::EdDSA => (Algorithm::EdDSA, DecodingKey::from_ed_pem(pem)),
+            KeyAlgorithm::ES256 => (Algorithm::ES256, DecodingKey::from_ec_pem(pem)),
+            KeyAlgorithm::RS256 => (Algorithm::RS256, DecodingKey::from_rsa_pem(pem)),
         };
-        Ok(Self { tenant, kid, algorithm, key })
+        let key = key.map_err(|source| JwtKeysError::Key { kid: entry.kid.clone(), source })?;
+        Ok(Self { tenant: entry.tenant, kid: entry.kid, algorithm, key })
     }
 }
 
@@ -149,4 +179,36 @@ fn decode(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<RawCla
     jsonwebtoken::decode::<RawClaims>(token, key, &validation)
         .map(|data| data.claims)
         .map_err(|_| ErrorCode::TokenInvalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    // Made with `openssl genpkey -algorithm ed25519 | openssl pkey -pubout`; its private half was never kept.
+    const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAVAMxdnw4/Ep0LJOerzlipIG/PJspufsRzcT/YXIBj0s=\n-----END PUBLIC KEY-----\n";
+
+    fn load(text: &str) -> Result<Vec<JwtKey>, JwtKeysError> {
+        let mut file = tempfile::NamedTempFile::new().expect("temporary file");
+        file.write_all(text.as_bytes()).expect("written");
+        load_jwt_keys(file.path())
+    }
+
+    fn entry(algorithm: &str) -> String {
+        format!(
+            "[[keys]]\ntenant = \"00000000-0000-0000-0000-000000000001\"\nkid = \"k1\"\nalgorithm = \"{algorithm}\"\n\
+             public_key = \"\"\"{PUBLIC_KEY}\"\"\"\n"
+        )
+    }
+
+    #[test]
+    fn only_keys_of_their_algorithm_are_taken() {
+        assert_eq!(load(&entry("EdDSA")).map(|keys| keys.len()).ok(), Some(1));
+        assert!(matches!(load(&entry("RS256")), Err(JwtKeysError::Key { .. })));
+        assert!(matches!(load(&entry("HS256")), Err(JwtKeysError::Parse { .. })), "shared secrets are not configured");
+        assert!(matches!(load("keys = 5"), Err(JwtKeysError::Parse { .. })));
+        assert!(matches!(load_jwt_keys(Path::new("/nonexistent/keys.toml")), Err(JwtKeysError::Read { .. })));
+    }
 }

@@ -13,7 +13,7 @@ use rollcall_core::{ConnectionId, InviteId, ParticipantId, Refusal, Role, Sessio
 use rollcall_protocol::{ErrorCode, JoinRequest};
 
 pub use identity::{IDENTITY_BYTES_MAX, NAME_BYTES_MAX, participant_id};
-pub use jwt::{JwtAlgorithm, JwtKey, JwtKeyError};
+pub use jwt::{JwtKey, JwtKeysError, load_jwt_keys};
 
 use crate::control::{InviteToken, RootKey};
 use crate::hub::{DispatchError, Hub, InviteEntry, InviteProblem};

@@ -1,7 +1,6 @@
 //! Phases one and two: build every part and connect them.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::{
-    Admission, ApiState, App, AppError, Config, Control, HttpMetrics, HttpSettings, JournalHealth, ControlSettings, Clock, FlusherOptions, Gate, Hub, HubLimits, Journal,
-    Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store, WsOptions, WsState,
+    Admission, ApiState, App, AppError, Clock, Config, Control, ControlSettings, FlusherOptions, Gate, HttpMetrics,
+    HttpSettings, Hub, HubLimits, Journal, Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store,
+    WsOptions, WsState,
 };
+use crate::admission::load_jwt_keys;
 use crate::config::OriginPolicy;
 use crate::embedded_pg::{self, EmbeddedPostgres};
 use crate::ledger::{Flusher, JournalWriter, recover, spawn_flusher};
@@ -55,31 +56,42 @@ pub(super) async fn build(
     let lease = config.ledger.lease_s.duration();
     let mut journal = Journal::open(&config.data_dir.join("journal.sqlite"))?;
     let mark_interval = config.ledger.mark_interval_ms.duration();
-    let report = recover(&mut journal, &store, &config.node_name, mark_interval, lease).await?;
+    let report = recover(&mut journal, &store, &config.node_name, mark_interval, lease, clock.now()).await?;
     let epoch = store.open_epoch(&config.node_name, clock.now(), lease).await?;
-    let ledger = Ledger::new(epoch, LedgerLimits {
-        journal_bytes_max: config.ledger.journal_bytes_max.0,
-        journal_refuse_percent: u64::from(config.ledger.journal_refuse_percent),
-        journal_tail_records: i64::from(config.ledger.tail_records_max),
-    });
+    let ledger = Ledger::new(
+        epoch,
+        LedgerLimits {
+            journal_bytes_max: config.ledger.journal_bytes_max.0,
+            journal_refuse_percent: u64::from(config.ledger.journal_refuse_percent),
+            journal_tail_records: i64::from(config.ledger.tail_records_max),
+        },
+    );
     info!(epoch = epoch.0, node = config.node_name, "epoch opened");
 
-    let hub = Hub::new(clock, ledger.clone(), presence_policy(&config), HubLimits {
-        sessions_live_max: config.sessions.sessions_live_max as usize,
-        invites_live_max: config.sessions.invites_live_max as usize,
-        outbox_bytes_max: config.ws.outbox_bytes_max.as_usize(),
-    });
+    let hub = Hub::new(
+        clock,
+        ledger.clone(),
+        presence_policy(&config),
+        HubLimits {
+            sessions_live_max: config.sessions.sessions_live_max as usize,
+            invites_live_max: config.sessions.invites_live_max as usize,
+            outbox_bytes_max: config.ws.outbox_bytes_max.as_usize(),
+        },
+    );
     let connections = TaskTracker::new();
     let root_key = Arc::new(RootKey::from_text(&config.auth.root_key));
     let public_url = config.public_url(address);
     let settings = ControlSettings {
         recover_window: config.sessions.recover_window_h.duration(),
-        join_url: format!("{}/join", public_url.as_str().trim_end_matches('/')),
+        join_url: config.join_url(address).to_string(),
     };
     let live = Live::Hub(hub.clone());
-    let control =
-        Control::new(store.clone(), live, clock, root_key.clone(), settings, connections.clone());
-    let admission = Admission::new(hub.clone(), store.clone(), root_key, Vec::new());
+    let control = Control::new(store.clone(), live, clock, root_key.clone(), settings, connections.clone());
+    let jwt_keys = match &config.auth.jwt_keys_file {
+        Some(path) => load_jwt_keys(path)?,
+        None => Vec::new(),
+    };
+    let admission = Admission::new(hub.clone(), store.clone(), root_key, jwt_keys);
     let (mut registry, metrics) = crate::metrics::registry(hub.clone());
     let http_metrics = HttpMetrics::register(&mut registry);
     let ws = Arc::new(WsState {
@@ -103,12 +115,9 @@ pub(super) async fn build(
         fatal.cancelled().await;
         failing.fail();
     });
-    let watched = ledger.clone();
-    let readiness = Readiness::new(store.clone(), move || {
-        let status = watched.status();
-        JournalHealth { working: !status.broken && !status.journal_full, admitting: status.admitting }
-    });
-    let api = ApiState::new(control.clone(), readiness.clone(), Arc::new(registry), http_metrics, &http_settings(&config));
+    let readiness = Readiness::new(store.clone(), ledger.clone());
+    let api =
+        ApiState::new(control.clone(), readiness.clone(), Arc::new(registry), http_metrics, http_settings(&config));
     Ok(App {
         accepting: CancellationToken::new(),
         config,
@@ -253,11 +262,16 @@ fn ws_options(config: &Config, origins: OriginPolicy) -> WsOptions {
 }
 
 fn http_settings(config: &Config) -> HttpSettings {
-    let defaults = HttpSettings::default();
-    let per_minute = NonZeroU32::new(config.http.invite_checks_per_address_per_min);
+    let http = &config.http;
+    let trusted_proxies = http.trusted_proxies.clone();
     HttpSettings {
-        limit_addresses: per_minute.is_some(),
-        invite_checks_per_minute: per_minute.unwrap_or(defaults.invite_checks_per_minute),
+        body_bytes_max: http.body_bytes_max.as_usize(),
+        request_timeout: http.request_timeout_s.duration(),
+        requests_per_key_per_s: http.requests_per_key_per_s,
+        requests_per_key_burst: http.requests_per_key_burst,
+        invite_checks_per_address_per_min: http.invite_checks_per_address_per_min,
+        failed_keys_per_address_per_min: http.failed_keys_per_address_per_min,
+        is_trusted_proxy: Arc::new(move |address| trusted_proxies.iter().any(|range| range.contains(address))),
     }
 }
 

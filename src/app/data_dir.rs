@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 pub enum DataDirError {
     #[error("the data folder {path} cannot be used; check that it can be written to")]
     Unusable { path: PathBuf, source: io::Error },
-    #[error("the data folder {path} is in use by another rollcall (process {holder}); stop it, or choose another --data-dir")]
+    #[error(
+        "the data folder {path} is in use by another rollcall (process {holder}); stop it, or choose another --data-dir"
+    )]
     InUse { path: PathBuf, holder: String },
 }
 
@@ -27,7 +29,8 @@ pub(super) fn prepare(path: &Path) -> Result<DataDirLock, DataDirError> {
     // 0711: an embedded Postgres that runs as another user must be able to pass through, and nobody to look in.
     DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(unusable)?;
     let lock_path = path.join(LOCK_FILE);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(lock_path).map_err(unusable)?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(lock_path).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use uuid::Uuid;
 
-use crate::config::{File, Flag, Inputs, Mode, FILE_NAME};
+use crate::config::{FILE_NAME, File, Flag, Inputs, Mode};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -40,7 +40,14 @@ pub struct Common {
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
     /// The configuration file [default: rollcall.toml, if there is one]
-    #[arg(long, global = true, value_name = "FILE", env = "ROLLCALL_CONFIG", hide_env_values = true, help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ROLLCALL_CONFIG",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
     pub config: Option<PathBuf>,
     /// Folder of the journal and the embedded Postgres [default: ./data]
     #[arg(long, global = true, value_name = "FOLDER", help_heading = "Everywhere")]
@@ -56,13 +63,17 @@ pub enum Verb {
     ///
     /// Starts a private Postgres in the data folder (or uses DATABASE_URL), applies migrations, and makes the tenant `dev`
     /// with an API key, a session and an invite. Accepts connections from this computer only.
-    #[command(after_help = "Examples:\n  rollcall dev\n  rollcall dev --listen 127.0.0.1:0     a free port, printed when ready\n  rollcall dev --json | head -1 | jq    addresses and keys for a script")]
+    #[command(
+        after_help = "Examples:\n  rollcall dev\n  rollcall dev --listen 127.0.0.1:0     a free port, printed when ready\n  rollcall dev --json | head -1 | jq    addresses and keys for a script"
+    )]
     Dev(ServerArguments),
     /// Run the production server
     ///
     /// Needs a database (DATABASE_URL, or --embedded-db) and a root key (ROLLCALL_ROOT_KEY). `rollcall check` says what is
     /// missing. SIGTERM and Ctrl-C drain; a second one skips the waiting.
-    #[command(after_help = "Examples:\n  export ROLLCALL_ROOT_KEY=\"$(openssl rand -hex 32)\"    keep it\n  DATABASE_URL=postgres://rollcall@db/rollcall rollcall serve --listen 0.0.0.0:7655\n  rollcall serve --embedded-db")]
+    #[command(
+        after_help = "Examples:\n  export ROLLCALL_ROOT_KEY=\"$(openssl rand -hex 32)\"    keep it\n  DATABASE_URL=postgres://rollcall@db/rollcall rollcall serve --listen 0.0.0.0:7655\n  rollcall serve --embedded-db"
+    )]
     Serve(ServeArguments),
     /// Bring the database schema up to date
     ///
@@ -94,10 +105,10 @@ pub enum Verb {
     #[command(after_help = "Example:\n  rollcall openapi > openapi.json")]
     Openapi,
     /// Print completions for a shell
-    #[command(after_help = "Examples:\n  rollcall completions bash > /etc/bash_completion.d/rollcall\n  rollcall completions zsh > \"${fpath[1]}/_rollcall\"\n  rollcall completions fish > ~/.config/fish/completions/rollcall.fish")]
-    Completions {
-        shell: Shell,
-    },
+    #[command(
+        after_help = "Examples:\n  rollcall completions bash > /etc/bash_completion.d/rollcall\n  rollcall completions zsh > \"${fpath[1]}/_rollcall\"\n  rollcall completions fish > ~/.config/fish/completions/rollcall.fish"
+    )]
+    Completions { shell: Shell },
     /// Print the version
     Version,
 }
@@ -147,7 +158,9 @@ pub struct TenantArguments {
 #[derive(Debug, Subcommand)]
 pub enum TenantVerb {
     /// Make a tenant
-    #[command(after_help = "Example:\n  rollcall tenant create acme && rollcall key create --tenant acme --scope admin backend")]
+    #[command(
+        after_help = "Example:\n  rollcall tenant create acme && rollcall key create --tenant acme --scope admin backend"
+    )]
     Create { name: String },
     /// List all tenants
     List,
@@ -164,7 +177,9 @@ pub enum ScopeArgument {
 #[derive(Debug, Subcommand)]
 pub enum KeyVerb {
     /// Make an API key; it is shown once and stored hashed
-    #[command(after_help = "Examples:\n  rollcall key create backend\n  rollcall key create --scope read --scope billing reports\n  KEY=$(rollcall key create ci --json | jq -r .key)")]
+    #[command(
+        after_help = "Examples:\n  rollcall key create backend\n  rollcall key create --scope read --scope billing reports\n  KEY=$(rollcall key create ci --json | jq -r .key)"
+    )]
     Create {
         /// What the key is for, to tell keys apart
         name: String,
@@ -206,7 +221,9 @@ impl StatusArgument {
 #[derive(Debug, Subcommand)]
 pub enum SessionVerb {
     /// List sessions, newest first
-    #[command(after_help = "Examples:\n  rollcall session list --status active\n  rollcall session list --search appointment-4711 --json")]
+    #[command(
+        after_help = "Examples:\n  rollcall session list --status active\n  rollcall session list --search appointment-4711 --json"
+    )]
     List {
         #[command(flatten)]
         tenant: TenantArguments,
@@ -240,7 +257,9 @@ pub enum SessionVerb {
 #[derive(Debug, Subcommand)]
 pub enum InviteVerb {
     /// Make an invite link into a session; its token is shown once and stored hashed
-    #[command(after_help = "Examples:\n  rollcall invite create SESSION_ID\n  rollcall invite create SESSION_ID --role host --max-uses 1 --expires-in-s 3600")]
+    #[command(
+        after_help = "Examples:\n  rollcall invite create SESSION_ID\n  rollcall invite create SESSION_ID --role host --max-uses 1 --expires-in-s 3600"
+    )]
     Create {
         session_id: Uuid,
         #[command(flatten)]
@@ -286,7 +305,9 @@ pub enum DbVerb {
     /// Stop an embedded Postgres that `db start` left running
     Stop,
     /// Open psql on the embedded Postgres, started for the moment if need be
-    #[command(after_help = "Examples:\n  rollcall db psql\n  rollcall db psql -c 'select * from rollcall.sessions'\n  rollcall db psql -- --csv -f report.sql")]
+    #[command(
+        after_help = "Examples:\n  rollcall db psql\n  rollcall db psql -c 'select * from rollcall.sessions'\n  rollcall db psql -- --csv -f report.sql"
+    )]
     Psql {
         /// Passed on to psql
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
@@ -307,7 +328,9 @@ pub enum DocFormat {
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
     /// Print the effective values and where each comes from, with secrets masked
-    #[command(after_help = "Examples:\n  rollcall config show\n  rollcall config show --for dev\n  rollcall config show --json | jq '.data[] | select(.source != \"default\")'")]
+    #[command(
+        after_help = "Examples:\n  rollcall config show\n  rollcall config show --for dev\n  rollcall config show --json | jq '.data[] | select(.source != \"default\")'"
+    )]
     Show(ModeArguments),
     /// Print the reference of every setting
     #[command(after_help = "Example:\n  rollcall config doc --format toml > rollcall.toml")]

@@ -98,7 +98,11 @@ fn banner(ready: &Ready<'_>) -> String {
     lines.push(("Stop", "Ctrl-C".to_owned()));
 
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let title = if demo.is_some() { "Rollcall is ready (dev: placeholder keys, this computer only)" } else { "Rollcall is ready" };
+    let title = if demo.is_some() {
+        "Rollcall is ready (dev: placeholder keys, this computer only)"
+    } else {
+        "Rollcall is ready"
+    };
     lines.into_iter().fold(format!("\n  {title}\n\n"), |mut text, (name, value)| {
         for (index, value) in value.lines().enumerate() {
             let name = if index == 0 { name } else { "" };
@@ -157,7 +161,17 @@ mod tests {
         }
         assert_eq!(
             dev,
-            ["api_key", "data_dir", "database_url", "invite_token", "invite_url", "listen", "session_id", "tenant_id", "url"]
+            [
+                "api_key",
+                "data_dir",
+                "database_url",
+                "invite_token",
+                "invite_url",
+                "listen",
+                "session_id",
+                "tenant_id",
+                "url"
+            ]
         );
     }
 
@@ -166,7 +180,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let text = banner(&ready(Some(&demo()), folder.path()));
         let path = folder.path().canonicalize().expect("it is there").display().to_string();
-        for part in ["http://127.0.0.1:7655/docs", "ws://127.0.0.1:7655/v1/ws", "rck_example", "/join#rci_example", "Ctrl-C", path.as_str()] {
+        for part in [
+            "http://127.0.0.1:7655/docs",
+            "ws://127.0.0.1:7655/v1/ws",
+            "rck_example",
+            "/join#rci_example",
+            "Ctrl-C",
+            path.as_str(),
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         assert!(!text.contains("hunter2"), "{text}");

@@ -103,7 +103,10 @@ pub fn embedded_options(config: &Config) -> embedded_pg::Options {
 ///
 /// # Errors
 /// There is no database, its schema is not current, or those of `work`.
-pub async fn with_control<T>(config: &Config, work: impl AsyncFnOnce(&Control) -> Result<T, Failure>) -> Result<T, Failure> {
+pub async fn with_control<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Control) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     with_store(config, Missing::Refuse, async |store| {
         if !store.schema_is_current().await? {
             let message = "the schema of the database is not that of this program";

@@ -85,7 +85,8 @@ impl From<ConfigError> for Failure {
         let failure = Self::new(Exit::Usage, chain(&error));
         match error {
             ConfigError::Faults(faults) => {
-                let hint = "`rollcall config doc` lists every setting; `rollcall config show` prints the effective values";
+                let hint =
+                    "`rollcall config doc` lists every setting; `rollcall config show` prints the effective values";
                 Self { faults, ..failure.hint(hint) }
             }
             ConfigError::Unreadable { .. } => failure.hint("name another file with --config"),
@@ -215,8 +216,7 @@ pub fn print_list<T: Serialize>(
 /// Columns as wide as their widest cell, two spaces between.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let width = |column: usize| {
         let cells = std::iter::once(&header).chain(&rows).filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)

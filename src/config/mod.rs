@@ -6,6 +6,7 @@
 //! [`load`] is the only way in. It reports every fault at once, names the source of each value, and never prints a secret.
 
 mod error;
+mod kinds;
 mod layers;
 mod network;
 mod origins;

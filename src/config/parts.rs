@@ -14,6 +14,9 @@ settings! {
         /// of tenants. At least 32 characters, like those that `openssl rand -hex 32` prints; `serve` refuses to start without
         /// it. All nodes of an installation share it. A change makes every resume token and minted join token invalid.
         root_key: SecretString = SecretString::from("");
+        /// TOML file with public keys of tenants that sign join tokens by themselves. Each `[[keys]]` has `tenant` (its id),
+        /// `kid`, `algorithm` (`EdDSA`, `ES256` or `RS256`) and `public_key` (PEM). Read at start.
+        jwt_keys_file: Option<PathBuf> = None;
     }
 }
 
@@ -32,7 +35,7 @@ settings! {
         max_connections: u32 = 16, in 2..=1_000;
         /// How long a request waits for a free connection before it is answered 503 `database_unavailable`.
         acquire_timeout_ms: Millis = Millis(2_000), in 50..=60_000;
-        /// How long one attempt to connect may take. The start tries again until it works; a verb fails with exit code 69.
+        /// How long a start or a verb waits for the database before it gives up with exit code 69.
         connect_timeout_s: Seconds = Seconds(10), in 1..=300;
     }
 }

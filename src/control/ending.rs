@@ -16,6 +16,9 @@ use crate::store::audit::{self, Change, ControlEvent};
 use crate::store::participants;
 use crate::store::sessions::{self, Recovered, SessionRow};
 
+/// How long a recovery waits for an end that Postgres does not know yet.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+
 /// How far to move the end of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -27,7 +30,7 @@ pub struct Extension {
 
 /// An end by the app.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct EndRequest {
     /// Free text for the audit trail. Not for names or e-mail addresses.
     #[schema(max_length = 200, example = "lesson over")]
@@ -176,6 +179,7 @@ impl Control {
     /// No such session, it has not ended, the window is over, its external id is taken, or the database is away.
     pub async fn recover_session(&self, call: &Call, session: SessionId) -> Result<Done<SessionView>, ControlError> {
         let _gate = self.gate(session).await;
+        self.settle_end(call, session).await?;
         let mut transaction = self.begin().await?;
         if let Some(earlier) = self.earlier_answer(&mut transaction, call).await? {
             return Ok(earlier);
@@ -215,10 +219,21 @@ impl Control {
             Ok(()) => {}
             Err(LiveError::NotLive) => self.adopt(session).await,
             Err(error) => {
-                tracing::error!(session.id = %session, error = %error, "a recovered session could not be taken back into memory")
+                tracing::error!(session.id = %session, error = %error, "a recovered session is not in memory")
             }
         }
         Ok(Done::fresh(view))
+    }
+
+    /// People read "ended" the moment a timer ends a session, and may ask for it back before Postgres knows: waits for
+    /// the flush that brings the end.
+    async fn settle_end(&self, call: &Call, session: SessionId) -> Result<(), ControlError> {
+        let row = sessions::find(&self.store, call.tenant, session).await?.ok_or(ControlError::SessionNotFound)?;
+        if row.is_active() && self.is_over(&row) {
+            // When it takes too long, the answer is that the session has not ended, and asking again helps.
+            tokio::time::timeout(SETTLE_MAX, self.live.flushed()).await.ok();
+        }
+        Ok(())
     }
 
     /// `hold_until, expires_at` after an extension: the hub's word where it has the session, for it knows the latest

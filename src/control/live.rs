@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rollcall_core::{Command, InviteId, Refusal, Role, SessionId, Snapshot, TenantId, Timestamp};
+use rollcall_core::{Command, InviteId, Refusal, Role, Session, SessionId, Snapshot, TenantId, Timestamp};
 
 use super::secrets::SecretHash;
-use super::{date_time, timestamp};
 use crate::hub::{DispatchError, Hub, InviteEntry};
 use crate::store::invites::{InviteCheckRow, InviteRow};
+use crate::store::mapping::{from_utc, to_utc};
 use crate::store::{Store, StoreError};
 
 /// Where the live sessions are. Cheap to clone.
@@ -15,11 +15,7 @@ use crate::store::{Store, StoreError};
 pub enum Live {
     /// No hub in this process, as in the command line tools: a running server learns of changes from the database.
     Detached,
-    /// The hub of this server.
     Hub(Hub),
-    /// The real state machine without timers, sockets or journal.
-    #[cfg(test)]
-    Rehearsal(std::sync::Arc<rehearsal::Rehearsal>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +30,15 @@ pub enum LiveError {
     /// As many sessions are in memory as may be.
     #[error("this node has as many live sessions as it may")]
     Full,
+}
+
+/// Why a session could not be taken into memory.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Live(#[from] LiveError),
 }
 
 /// What the list and read calls add to a row for a session in memory.
@@ -53,14 +58,7 @@ impl Live {
     pub async fn dispatch(&self, session: SessionId, command: Command) -> Result<(), LiveError> {
         match self {
             Self::Detached => Err(LiveError::NotLive),
-            Self::Hub(hub) => hub.dispatch(session, command).await.map_err(|error| match error {
-                DispatchError::NotLive => LiveError::NotLive,
-                DispatchError::Refused(refusal) => LiveError::Refused(refusal),
-                DispatchError::Ledger(_) => LiveError::NotRecorded,
-                DispatchError::SessionsFull => LiveError::Full,
-            }),
-            #[cfg(test)]
-            Self::Rehearsal(hub) => hub.dispatch(session, command),
+            Self::Hub(hub) => Ok(hub.dispatch(session, command).await?),
         }
     }
 
@@ -92,158 +90,95 @@ impl Live {
         self.read(session, |session| session.ended().is_some())
     }
 
-    /// Takes a session that was just created or recovered into memory.
-    ///
-    /// # Errors
-    /// The database could not be read; the session is taken in when somebody joins.
-    pub async fn adopt(&self, store: &Store, session: SessionId) -> Result<(), StoreError> {
-        match self {
-            Self::Detached => Ok(()),
-            Self::Hub(hub) => {
-                if let Some(loaded) = store.load_session(session).await?
-                    && let Err(error) = hub.adopt(loaded)
-                {
-                    tracing::warn!(error = &error as &dyn std::error::Error, session.id = %session, "session not taken in");
-                }
-                Ok(())
-            }
-            #[cfg(test)]
-            Self::Rehearsal(hub) => hub.adopt(store, session).await,
+    /// Waits until everything that happened so far is in Postgres, or can no longer get there.
+    pub async fn flushed(&self) {
+        if let Self::Hub(hub) = self
+            && let Err(error) = hub.ledger().flushed().await
+        {
+            tracing::warn!(error = %error, "not everything reached Postgres");
         }
     }
 
+    /// Takes a session that was just created or recovered into memory.
+    ///
+    /// # Errors
+    /// The database could not be read, or there is no room; the session is taken in when somebody joins.
+    pub async fn adopt(&self, store: &Store, session: SessionId) -> Result<(), AdoptError> {
+        let Self::Hub(hub) = self else { return Ok(()) };
+        if let Some(loaded) = store.load_session(session).await? {
+            hub.adopt(loaded).map_err(LiveError::from)?;
+        }
+        Ok(())
+    }
+
     /// Makes a new invite usable at once.
-    pub fn remember_invite(&self, invite: &InviteRow, token_hash: SecretHash) {
-        match self {
-            Self::Detached => {}
-            Self::Hub(hub) => {
-                // What the control plane wrote is valid; a role that is not would be found when the invite is used.
-                let Ok(role) = Role::parse(&invite.role) else { return };
-                let entry = InviteEntry {
-                    token_hash,
-                    invite: InviteId(invite.invite_id),
-                    tenant: TenantId(invite.tenant_id),
-                    session: SessionId(invite.session_id),
-                    role,
-                    identity: invite.identity.as_deref().map(Into::into),
-                    name: invite.name.as_deref().map(Into::into),
-                    not_before: invite.not_before.map(timestamp),
-                    expires_at: timestamp(invite.expires_at),
-                    max_uses: invite.max_uses.and_then(|max_uses| u32::try_from(max_uses).ok()),
-                    revoked: invite.revoked_at.is_some(),
-                };
-                hub.remember_invite(entry, hub.clock().now());
-            }
-            #[cfg(test)]
-            Self::Rehearsal(_) => {}
+    pub fn remember_invite(&self, row: &InviteRow, token_hash: SecretHash) {
+        // The hub looks up what it does not know, so an invite whose role it cannot read is only slower.
+        if let Self::Hub(hub) = self
+            && let Ok(role) = Role::parse(&row.role)
+        {
+            let entry = InviteEntry {
+                token_hash,
+                invite: InviteId(row.invite_id),
+                tenant: TenantId(row.tenant_id),
+                session: SessionId(row.session_id),
+                role,
+                identity: row.identity.as_deref().map(Into::into),
+                name: row.name.as_deref().map(Into::into),
+                not_before: row.not_before.map(from_utc),
+                expires_at: from_utc(row.expires_at),
+                max_uses: row.max_uses.and_then(|most| u32::try_from(most).ok()),
+                revoked: false,
+            };
+            hub.remember_invite(entry, hub.clock().now());
         }
     }
 
     /// Makes an invite unusable at once. Those who came by it are closed by [`Command::RevokeInvite`].
     pub fn forget_invite(&self, invite: InviteId) {
-        match self {
-            Self::Detached => {}
-            Self::Hub(hub) => hub.invites().revoke(invite),
-            #[cfg(test)]
-            Self::Rehearsal(_) => {}
+        if let Self::Hub(hub) = self {
+            hub.invites().revoke(invite);
         }
     }
 
-    /// What memory knows of an invite. `None`: ask the database.
+    /// What memory knows of an invite. `None`: ask the database, which alone counts the uses.
     pub fn invite(&self, token_hash: &SecretHash) -> Option<InviteCheckRow> {
-        match self {
-            Self::Detached => None,
-            Self::Hub(hub) => {
-                let entry = hub.invites().get(token_hash)?;
-                // How often a limited invite was used only Postgres knows; that it is over needs no count.
-                if entry.max_uses.is_some() && entry.check(hub.clock().now()).is_ok() {
-                    return None;
-                }
-                let (title, active) =
-                    hub.read(entry.session, |session| (session.spec().title.clone(), session.ended().is_none()))?;
-                Some(InviteCheckRow {
-                    session_id: entry.session.0,
-                    title: title.as_deref().map(str::to_owned),
-                    session_active: active,
-                    role: entry.role.to_string(),
-                    not_before: entry.not_before.map(date_time),
-                    expires_at: date_time(entry.expires_at),
-                    max_uses: None,
-                    uses: 0,
-                    revoked_at: entry.revoked.then(|| date_time(hub.clock().now())),
-                })
-            }
-            #[cfg(test)]
-            Self::Rehearsal(_) => None,
+        let Self::Hub(hub) = self else { return None };
+        let entry = hub.invites().get(token_hash)?;
+        if entry.max_uses.is_some() && entry.check(hub.clock().now()).is_ok() {
+            return None;
         }
+        let (title, session_active) =
+            hub.read(entry.session, |session| (session.spec().title.clone(), session.ended().is_none()))?;
+        let expires_at = to_utc(entry.expires_at);
+        Some(InviteCheckRow {
+            session_id: entry.session.0,
+            title: title.as_deref().map(str::to_owned),
+            session_active,
+            role: entry.role.as_str().to_owned(),
+            not_before: entry.not_before.map(to_utc),
+            expires_at,
+            max_uses: None,
+            uses: 0,
+            revoked_at: entry.revoked.then_some(expires_at),
+        })
     }
 
-    fn read<R>(&self, session: SessionId, look: impl FnOnce(&rollcall_core::Session) -> R) -> Option<R> {
+    fn read<R>(&self, session: SessionId, look: impl FnOnce(&Session) -> R) -> Option<R> {
         match self {
             Self::Detached => None,
             Self::Hub(hub) => hub.read(session, look),
-            #[cfg(test)]
-            Self::Rehearsal(hub) => hub.read(session, look),
         }
     }
 }
 
-/// A stand-in for the hub in tests of the control plane: real sessions, nothing around them.
-#[cfg(test)]
-pub mod rehearsal {
-    use std::collections::HashMap;
-    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-    use std::time::Duration;
-
-    use rollcall_core::{Command, Effect, PresencePolicy, Session, SessionId, SessionSpec, TenantId, Timestamp};
-    use uuid::Uuid;
-
-    use super::LiveError;
-    use crate::clock::Clock;
-    use crate::store::{Store, StoreError};
-
-    pub struct Rehearsal {
-        clock: Clock,
-        sessions: Mutex<HashMap<SessionId, Session>>,
-        effects: Mutex<Vec<Effect>>,
-    }
-
-    impl Rehearsal {
-        pub fn new(clock: Clock) -> Arc<Self> {
-            Arc::new(Self { clock, sessions: Mutex::default(), effects: Mutex::default() })
+impl From<DispatchError> for LiveError {
+    fn from(error: DispatchError) -> Self {
+        match error {
+            DispatchError::NotLive => Self::NotLive,
+            DispatchError::Refused(refusal) => Self::Refused(refusal),
+            DispatchError::Ledger(_) => Self::NotRecorded,
+            DispatchError::SessionsFull => Self::Full,
         }
-
-        pub fn dispatch(&self, session: SessionId, command: Command) -> Result<(), LiveError> {
-            let mut sessions = lock(&self.sessions);
-            let session = sessions.get_mut(&session).ok_or(LiveError::NotLive)?;
-            session.apply(command, self.clock.now(), &mut lock(&self.effects)).map_err(LiveError::Refused)
-        }
-
-        pub fn read<R>(&self, session: SessionId, look: impl FnOnce(&Session) -> R) -> Option<R> {
-            lock(&self.sessions).get(&session).map(look)
-        }
-
-        /// What the sessions asked for since the last call.
-        pub fn take_effects(&self) -> Vec<Effect> {
-            std::mem::take(&mut *lock(&self.effects))
-        }
-
-        pub async fn adopt(&self, store: &Store, session: SessionId) -> Result<(), StoreError> {
-            let mut change = store.begin().await?;
-            let tenant: Uuid = sqlx::query_scalar("select tenant_id from rollcall.sessions where session_id = $1")
-                .bind(session.0)
-                .fetch_one(&mut *change)
-                .await?;
-            let row = crate::store::sessions::get(&mut change, TenantId(tenant), session).await?;
-            let spec: SessionSpec = crate::control::sessions::spec_of(&row.expect("just read"));
-            let policy = Arc::new(PresencePolicy { grace: Duration::ZERO, ..PresencePolicy::default() });
-            let now: Timestamp = self.clock.now();
-            lock(&self.sessions).insert(session, Session::new(spec, policy, now));
-            Ok(())
-        }
-    }
-
-    fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -34,6 +34,7 @@ use sqlx::PgConnection;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::task::TaskTracker;
 
+pub use crate::store::mapping::{from_utc as timestamp, to_utc as date_time};
 pub use error::ControlError;
 pub use live::{Live, LiveError};
 pub use secrets::{ApiKey, InviteToken, RootKey};
@@ -43,7 +44,6 @@ use crate::clock::Clock;
 use crate::store::Store;
 use crate::store::audit::{self, Change};
 use crate::store::idempotency::{self, Claim};
-use crate::store::mapping::{from_utc as timestamp, to_utc as date_time};
 
 /// How long the answer to a request with an Idempotency-Key is kept. Later the same key starts a new request.
 pub const ANSWERS_KEPT: Duration = Duration::from_secs(24 * 3600);

@@ -1,10 +1,11 @@
 //! Who is in a session, who ever was, and the removal of one.
 
 use chrono::{DateTime, Utc};
-use rollcall_core::{Command, ParticipantId, Refusal, SessionId, TenantId};
+use rollcall_core::{Command, ParticipantId, Refusal, SessionId, SessionSpec, TenantId};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::sessions::spec_of;
 use super::views::{ParticipantView, PresenceView, PresentView};
 use super::{Call, Control, ControlError, LiveError, date_time};
 use crate::store::audit::{self, ControlEvent};
@@ -69,7 +70,8 @@ impl Control {
         let now = self.now();
         let mut transaction = self.begin().await?;
         // Sessions are locked before what hangs on them, by every writer alike.
-        sessions::get_for_update(&mut transaction, call.tenant, session).await?;
+        let row = sessions::get_for_update(&mut transaction, call.tenant, session).await?;
+        let row = row.ok_or(ControlError::SessionNotFound)?;
         match participants::bar(&mut transaction, call.tenant, session, participant, now).await? {
             Barred::Unknown => return Err(ControlError::ParticipantNotFound),
             Barred::Before => return Ok(()),
@@ -85,7 +87,10 @@ impl Control {
             at: now,
         };
         audit::log_control(&mut transaction, event).await?;
-        self.commit(transaction).await
+        self.commit(transaction).await?;
+        let spec = SessionSpec { kicked: vec![participant], ..spec_of(&row) };
+        self.tell(session, Command::Configure(Box::new(spec))).await;
+        Ok(())
     }
 }
 

@@ -90,6 +90,11 @@ pub fn is_well_formed(token: &str) -> bool {
 pub struct RootKey(SecretString);
 
 impl RootKey {
+    /// A key made of random bytes.
+    pub fn from_bytes(bytes: [u8; SECRET_BYTES]) -> Self {
+        Self(SecretString::from(hex(&bytes)))
+    }
+
     /// The configuration has checked that the text is long enough to be a secret.
     pub fn from_text(text: &SecretString) -> Self {
         Self(text.clone())

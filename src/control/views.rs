@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 /// A room people meet in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Session")]
+#[schema(as = Session)]
 pub struct SessionView {
     #[schema(example = "01980f2e-7b1a-7c3d-9e4f-5a6b7c8d9e0f")]
     pub id: Uuid,
@@ -50,7 +50,7 @@ pub struct SessionView {
 
 /// A link into one session. The token is shown only by the call that creates it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Invite")]
+#[schema(as = Invite)]
 pub struct InviteView {
     #[schema(example = "01980f2e-7b1a-7c3d-9e4f-5a6b7c8d9e0f")]
     pub id: Uuid,
@@ -74,7 +74,7 @@ pub struct InviteView {
 
 /// A new invite with its token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "InviteCreated")]
+#[schema(as = InviteCreated)]
 pub struct InviteCreatedView {
     #[serde(flatten)]
     pub invite: InviteView,
@@ -94,7 +94,7 @@ impl std::fmt::Debug for InviteCreatedView {
 
 /// What a landing page tells the visitor at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "InviteCheck")]
+#[schema(as = InviteCheck)]
 pub struct InviteCheckView {
     pub valid: bool,
     /// Null when valid, else the public error code.
@@ -115,7 +115,7 @@ pub struct InviteCheckView {
 
 /// What the holder of an invite may know of its session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "InvitedSession")]
+#[schema(as = InvitedSession)]
 pub struct InvitedSessionView {
     pub id: Uuid,
     pub title: Option<String>,
@@ -124,7 +124,7 @@ pub struct InvitedSessionView {
 
 /// Who is in a session at this moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Presence")]
+#[schema(as = Presence)]
 pub struct PresenceView {
     /// The number of the latest presence diff; 0 where the session is not in memory.
     pub seq: u64,
@@ -133,7 +133,7 @@ pub struct PresenceView {
 
 /// One participant as others see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "PresentParticipant")]
+#[schema(as = PresentParticipant)]
 pub struct PresentView {
     pub participant_id: Uuid,
     pub identity: String,
@@ -153,7 +153,7 @@ pub struct PresentView {
 
 /// One participant of a session, present or gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Participant")]
+#[schema(as = Participant)]
 pub struct ParticipantView {
     pub participant_id: Uuid,
     pub identity: String,
@@ -177,7 +177,7 @@ pub struct ParticipantView {
 
 /// One event of the audit trail.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "AuditEvent")]
+#[schema(as = AuditEvent)]
 pub struct AuditEventView {
     /// Place of the event: numbered densely inside its epoch.
     pub epoch: i64,
@@ -200,7 +200,7 @@ pub struct AuditEventView {
 
 /// A customer account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Tenant")]
+#[schema(as = Tenant)]
 pub struct TenantView {
     pub id: Uuid,
     pub name: String,
@@ -210,7 +210,7 @@ pub struct TenantView {
 
 /// An API key, without the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "ApiKey")]
+#[schema(as = ApiKey)]
 pub struct KeyView {
     pub id: Uuid,
     pub tenant_id: Uuid,

@@ -11,7 +11,7 @@ pub struct Nothing;
 
 /// The token of an invite link.
 #[derive(Clone, serde::Deserialize, utoipa::ToSchema)]
-#[schema(title = "InviteCheckRequest")]
+#[schema(as = InviteCheckRequest)]
 #[serde(deny_unknown_fields)]
 pub struct CheckRequest {
     /// What stands behind `#` in the link.

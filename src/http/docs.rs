@@ -168,7 +168,9 @@ fn fields(html: &mut Html, schema: &Value) {
         type_of(html, property);
         html.raw("</td><td>");
         html.text(text(&property["description"]));
-        for (key, words) in [("default", "Default"), ("minimum", "At least"), ("maximum", "At most"), ("example", "Example")] {
+        for (key, words) in
+            [("default", "Default"), ("minimum", "At least"), ("maximum", "At most"), ("example", "Example")]
+        {
             if !property[key].is_null() {
                 let _ = write!(html.0, " {words} <code>");
                 html.text(&property[key].to_string());

@@ -26,7 +26,7 @@ pub struct Problem {
 
 /// The body of every error, as `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Problem")]
+#[schema(as = Problem)]
 pub struct ProblemBody {
     /// Where the error is explained, relative to the server.
     #[serde(rename = "type")]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -22,10 +21,6 @@ use super::error::Problem;
 use super::json::{self, FromFields, INSTANT_FORM, parse_instant, unknown_field};
 use crate::control::{Repeatable, Violations};
 
-/// Largest body of a request, in bytes. A larger one is refused before it is read to its end.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
-/// How long a client may take to send a body.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest Idempotency-Key, in bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Longest query string, in bytes.
@@ -45,15 +40,11 @@ pub struct Input<T> {
 impl<T: FromFields> FromRequest<ApiState> for Input<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &ApiState) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let key = idempotency_key(&parts.headers)?;
-        let reading = axum::body::to_bytes(body, BODY_BYTES_MAX);
-        let body = match tokio::time::timeout(BODY_TIME_MAX, reading).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(error)) => return Err(unreadable(&error)),
-            Err(_) => return Err(Problem::new(ErrorCode::InvalidRequest, "the body did not arrive in time")),
-        };
+        let bytes_max = state.settings.body_bytes_max;
+        let body = axum::body::to_bytes(body, bytes_max).await.map_err(|error| unreadable(&error, bytes_max))?;
         if !body.is_empty() {
             require_json(&parts.headers)?;
         }
@@ -63,11 +54,11 @@ impl<T: FromFields> FromRequest<ApiState> for Input<T> {
     }
 }
 
-fn unreadable(error: &axum::Error) -> Problem {
+fn unreadable(error: &axum::Error, bytes_max: usize) -> Problem {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if error.to_string().contains("length limit exceeded") {
-            return Problem::new(ErrorCode::PayloadTooLarge, format!("the body has more than {BODY_BYTES_MAX} bytes"));
+            return Problem::new(ErrorCode::PayloadTooLarge, format!("the body has more than {bytes_max} bytes"));
         }
         source = error.source();
     }
@@ -88,8 +79,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let text = value.as_bytes();
     if text.is_empty() || text.len() > IDEMPOTENCY_KEY_BYTES_MAX || !text.iter().all(u8::is_ascii_graphic) {
-        let detail =
-            format!("must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters without spaces, a UUID for example");
+        let detail = format!(
+            "must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters without spaces, a UUID for example"
+        );
         return Err(Violations::one("Idempotency-Key", detail).into());
     }
     Ok(value.to_str().ok().map(str::to_owned))

@@ -161,8 +161,7 @@ impl Fields {
     /// The names that were asked for, for the test that the documented fields are the real ones.
     #[cfg(test)]
     pub fn names_of<T: FromFields>() -> Vec<&'static str> {
-        let mut fields =
-            Self { values: BTreeMap::new(), known: Vec::new(), violations: Violations::default() };
+        let mut fields = Self { values: BTreeMap::new(), known: Vec::new(), violations: Violations::default() };
         T::from_fields(&mut fields);
         fields.known.sort_unstable();
         fields.known

@@ -27,7 +27,11 @@ pub(super) async fn observe(State(state): State<ApiState>, request: Request, nex
     let request_id = incoming_id(request.headers()).unwrap_or_else(|| clock.uuid_v7().simple().to_string());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
-    let mut response = catch(&state, next.run(request)).await;
+    let answer = catch(&state, next.run(request));
+    let mut response = match tokio::time::timeout(state.settings.request_timeout, answer).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(ErrorCode::Overloaded, "the request took too long").into_response(),
+    };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = with_headers_of(problem.render(Some(&request_id)), &response);
     }
@@ -43,7 +47,32 @@ pub(super) async fn observe(State(state): State<ApiState>, request: Request, nex
         headers.insert(REQUEST_ID, request_id);
     }
     secure(headers);
+    if route == PUBLIC_ROUTE {
+        allow_any_page(headers);
+    }
     response
+}
+
+/// The call that landing pages make from a browser, wherever they are hosted.
+pub(super) const PUBLIC_ROUTE: &str = "/v1/invites/check";
+
+/// What a browser asks before a page of another origin may call the public route.
+pub(super) async fn preflight() -> StatusCode {
+    DONE
+}
+
+/// Any page may read the answer: it depends on the token in the body alone, never on cookies.
+fn allow_any_page(headers: &mut HeaderMap) {
+    let values = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "x-request-id, retry-after"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ];
+    for (name, value) in values {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }
 
 /// A bug in a handler costs this one request. What panicked is in the log of the panic hook, not in the answer.
@@ -111,7 +140,8 @@ mod tests {
             incoming_id(&headers)
         };
         assert_eq!(id("abc-1.2:3_4").as_deref(), Some("abc-1.2:3_4"));
-        for bad in ["", "a b", "a\"b", "<script>", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"] {
+        for bad in ["", "a b", "a\"b", "<script>", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]
+        {
             assert_eq!(id(bad), None, "{bad}");
         }
     }

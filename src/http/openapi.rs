@@ -16,7 +16,10 @@ use rollcall_protocol::ErrorCode;
 #[openapi(
     info(
         title = "Rollcall",
-        description = "Realtime presence with a ledger: who was in which session, when, for how long, and why they left.\n\nTimes are RFC 3339 in UTC; durations are integers with their unit in the name. Lists are pages: pass `next_cursor` as `cursor`. Writes take an `Idempotency-Key`. Errors are problems (RFC 9457) with a `code` out of the public registry.",
+        description = "Realtime presence with a ledger: who was in which session, when, for how long, and why they \
+                       left.\n\nTimes are RFC 3339 in UTC; durations are integers with their unit in the name. Lists are \
+                       pages: pass `next_cursor` as `cursor`. Writes take an `Idempotency-Key`. Errors are problems (RFC \
+                       9457) with a `code` out of the public registry.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(
@@ -95,13 +98,17 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
 
 fn add_problems(path: &str, operation: &mut Operation) {
     let has_body = operation.request_body.is_some();
+    let is_public = operation.security.is_some();
     let mut codes = COMMON.to_vec();
+    codes.retain(|code| !is_public || !matches!(code, ErrorCode::Unauthorized | ErrorCode::Forbidden));
     if path.contains('{') {
         codes.push(ErrorCode::NotFound);
     }
-    if has_body || path.ends_with("/recover") {
-        codes.extend([ErrorCode::Conflict, ErrorCode::PayloadTooLarge, ErrorCode::UnsupportedMediaType]);
-        codes.push(ErrorCode::IdempotencyKeyReused);
+    if has_body {
+        codes.extend([ErrorCode::PayloadTooLarge, ErrorCode::UnsupportedMediaType]);
+    }
+    if !is_public && (has_body || path.ends_with("/recover")) {
+        codes.extend([ErrorCode::Conflict, ErrorCode::IdempotencyKeyReused]);
     }
     if path.ends_with("/recover") {
         codes.push(ErrorCode::RecoveryWindowOver);
@@ -122,9 +129,7 @@ fn problem_response(code: ErrorCode) -> Response {
         "hint": code.hint(),
         "request_id": "01980f2e7b1a7c3d9e4f5a6b7c8d9e0f",
     });
-    let content = ContentBuilder::new()
-        .schema(Some(RefOr::Ref(Ref::from_schema_name("ProblemBody"))))
-        .example(Some(example))
-        .build();
+    let content =
+        ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("Problem")))).example(Some(example)).build();
     ResponseBuilder::new().description(code.message()).content("application/problem+json", content).build()
 }

@@ -7,32 +7,24 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::ledger::Ledger;
 use crate::store::Store;
 
 /// How long the database may take to answer before it counts as away.
 const DATABASE_ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// How the journal is, as far as readiness cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JournalHealth {
-    /// Records can be made durable.
-    pub working: bool,
-    /// New people may come in: the backlog is below its limit.
-    pub admitting: bool,
-}
-
 /// Handle that the parts of the server write to and `/readyz` reads. Cheap to clone.
 #[derive(Clone)]
 pub struct Readiness {
     store: Store,
-    journal: Arc<dyn Fn() -> JournalHealth + Send + Sync>,
+    ledger: Ledger,
     started: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
 
 /// The state of the server, check by check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Readiness")]
+#[schema(as = Readiness)]
 pub struct ReadinessView {
     pub ready: bool,
     pub checks: Checks,
@@ -56,8 +48,8 @@ pub struct Check {
 
 impl Readiness {
     /// Not ready before [`Readiness::set_ready`].
-    pub fn new(store: Store, journal: impl Fn() -> JournalHealth + Send + Sync + 'static) -> Self {
-        Self { store, journal: Arc::new(journal), started: Arc::default(), draining: Arc::default() }
+    pub fn new(store: Store, ledger: Ledger) -> Self {
+        Self { store, ledger, started: Arc::default(), draining: Arc::default() }
     }
 
     /// Migrations are applied and everything is loaded.
@@ -71,20 +63,27 @@ impl Readiness {
     }
 
     pub async fn look(&self) -> ReadinessView {
-        let journal = (self.journal)();
         let started = self.started.load(Relaxed);
         let draining = self.draining.load(Relaxed);
         let checks = Checks {
             database: self.look_at_database().await,
             migrations: check(started, "applied", "the server is still starting"),
-            journal: match journal {
-                JournalHealth { working: false, .. } => check(false, "", "records cannot be written"),
-                JournalHealth { admitting, .. } => check(admitting, "takes records", "near its limit: joins are refused"),
-            },
+            journal: self.look_at_journal(),
             draining: check(!draining, "no", "the server is stopping"),
         };
         let ready = checks.database.ok && checks.migrations.ok && checks.journal.ok && checks.draining.ok;
         ReadinessView { ready, checks }
+    }
+
+    fn look_at_journal(&self) -> Check {
+        let status = self.ledger.status();
+        if status.broken {
+            return check(false, "", "cannot store records any more; the server is going down");
+        }
+        if status.journal_full {
+            return check(false, "", "the disk of the journal is full");
+        }
+        check(status.admitting, "takes records", "near its limit: joins are refused until Postgres has caught up")
     }
 
     async fn look_at_database(&self) -> Check {

@@ -50,8 +50,10 @@ pub async fn recover(
     node_name: &str,
     mark_interval: Duration,
     lease: Duration,
+    now: Timestamp,
 ) -> Result<RecoveryReport, RecoveryError> {
     let reader = journal.reader()?;
+    reinstate_forgotten(&reader, store, node_name, now).await?;
     let unfinished = store.unfinished_epochs(node_name).await?;
     let mut report = RecoveryReport::default();
     let mut connection = store.dedicated().await?;
@@ -75,6 +77,26 @@ pub async fn recover(
         forget_if_applied(journal, &reader, store, epoch).await?;
     }
     Ok(report)
+}
+
+/// A database restored to a point before an epoch began does not know its number: it must have it back before a new
+/// epoch is opened, or the number would be handed out twice.
+async fn reinstate_forgotten(
+    reader: &JournalReader,
+    store: &Store,
+    node_name: &str,
+    now: Timestamp,
+) -> Result<(), RecoveryError> {
+    for epoch in reader.epochs()? {
+        let first = reader.range(epoch)?.map_or(1, |(first, _)| first);
+        if store.applied_seq(epoch).await?.is_none() {
+            if first > 1 {
+                return Err(RecoveryError::Gap { epoch, from: 1, to: first - 1 });
+            }
+            store.reinstate_epoch(epoch, node_name, now).await?;
+        }
+    }
+    Ok(())
 }
 
 /// An epoch that ended cleanly, or was recovered just now, has nothing left to say.

@@ -68,8 +68,8 @@ fn is_passing(code: &str) -> bool {
     // 08 connection, 28 log-in (a password being changed), 40 rolled back (deadlock), 53 resources (disk full, too many
     // connections), 57 operator intervention (shutdown, starting, statement timeout), 58 I/O errors of the server.
     matches!(code.get(..2), Some("08" | "28" | "40" | "53" | "57" | "58"))
-        // A standby, before its promotion; a lock not granted in time.
-        || matches!(code, "25006" | "55P03")
+        // A standby, before its promotion; a lock not granted in time; a database that takes no connections at the moment.
+        || matches!(code, "25006" | "55P03" | "55000")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub mod recovery;
 pub mod sessions;
 pub mod tenants;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upkeep;
 pub mod usage;
 

@@ -197,11 +197,7 @@ pub async fn find(store: &Store, tenant: TenantId, session: SessionId) -> Result
 }
 
 /// The active session with this external id.
-pub async fn find_active(
-    store: &Store,
-    tenant: TenantId,
-    external_id: &str,
-) -> Result<Option<SessionRow>, StoreError> {
+pub async fn find_active(store: &Store, tenant: TenantId, external_id: &str) -> Result<Option<SessionRow>, StoreError> {
     let row = sqlx::query_as!(
         SessionRow,
         "select session_id, tenant_id, external_id, title, metadata, status, idle_timeout_s, max_duration_s,

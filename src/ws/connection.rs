@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -25,6 +25,9 @@ use crate::hub::{Outbox, Outgoing, Taken};
 /// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
 /// server no more than the rate, and this many take seconds.
 const RATE_EXCEEDED_MAX: u32 = 100;
+
+/// Updates that may replace each other while one waits, before reading pauses too: a flood of them costs time to decode.
+const UPDATES_REPLACED_MAX: u32 = 50;
 
 thread_local! {
     /// Pongs of all connections of a thread are written here, so that one allocation serves hundreds.
@@ -45,8 +48,10 @@ pub(super) struct Connection {
     rate_exceeded: u32,
     /// Reading pauses until then.
     paused_until: Option<Timestamp>,
-    /// The newest state that came faster than the rate allows; applied when it does.
-    deferred_update: Option<Box<RawValue>>,
+    /// Updates have a rate of their own: a burst of them must not starve the pings.
+    updates: Bucket,
+    /// The newest state that came faster than the rate allows, when it may be applied, and how many it stands for.
+    deferred_update: Option<Deferred>,
     /// The newest pong that the socket could not take yet. A client that does not read needs only the last.
     waiting_pong: Option<Bytes>,
     /// Since when the socket has taken nothing.
@@ -57,8 +62,14 @@ pub(super) struct Connection {
     closing_until: Option<Timestamp>,
     /// For when the timer stands.
     armed_at: Timestamp,
-    /// Whether a host command of this connection is being worked on.
-    host_busy: Arc<AtomicBool>,
+    /// Host commands of this connection that are being worked on.
+    host_commands: Arc<AtomicU32>,
+}
+
+struct Deferred {
+    state: Box<RawValue>,
+    due_at: Timestamp,
+    replaced: u32,
 }
 
 /// Reports the end of a connection to its session exactly once, whatever becomes of the task.
@@ -115,13 +126,14 @@ impl Connection {
             bucket: Bucket::new(now),
             rate_exceeded: 0,
             paused_until: None,
+            updates: Bucket::new(now),
             deferred_update: None,
             waiting_pong: None,
             blocked_since: None,
             probed_for: None,
             closing_until: None,
             armed_at: Timestamp::ZERO,
-            host_busy: Arc::default(),
+            host_commands: Arc::default(),
         }
     }
 
@@ -194,21 +206,15 @@ impl Connection {
     }
 
     fn on_text(&mut self, context: &mut Context<'_>, text: &str, now: Timestamp) {
-        let within_rate = self.take_from_bucket(now);
         match ClientMessage::decode(text) {
-            Ok(ClientMessage::Update(update)) => {
-                self.deferred_update = Some(update.state);
-                if within_rate {
-                    self.apply_update();
-                }
-            }
-            _ if !within_rate => self.on_rate_exceeded(now),
+            Ok(ClientMessage::Update(update)) => self.on_update(update.state, now),
+            _ if !self.take_from_bucket(now) => self.on_rate_exceeded(now),
             Ok(ClientMessage::Ping(ping)) => self.on_ping(context, &ping, now),
             Ok(ClientMessage::Leave) => self.on_leave(now),
             Ok(ClientMessage::Snapshot) => self.apply(Command::Snapshot { member: self.member }),
             Ok(ClientMessage::Join(_)) => self.answer(ErrorCode::AlreadyJoined),
             Ok(command @ (ClientMessage::End(_) | ClientMessage::Extend(_) | ClientMessage::Kick(_))) => {
-                host::start(&self.ws, &self.outbox, self.session, self.member, &self.host_busy, command);
+                host::start(&self.ws, &self.outbox, self.session, self.member, &self.host_commands, command);
             }
             Err(FrameError::Malformed(_)) => self.answer(ErrorCode::MalformedFrame),
             Err(FrameError::UnknownType(_)) => self.answer(ErrorCode::UnknownType),
@@ -247,9 +253,7 @@ impl Connection {
     }
 
     fn take_from_bucket(&mut self, now: Timestamp) -> bool {
-        let options = &self.ws.options;
-        let rate = Rate::new(options.messages_per_s, options.messages_burst);
-        match self.bucket.take(rate, now) {
+        match self.bucket.take(self.rate(), now) {
             Ok(()) => true,
             Err(next) => {
                 self.paused_until = Some(next);
@@ -268,13 +272,35 @@ impl Connection {
         }
     }
 
-    fn apply_update(&mut self) {
-        let Some(state) = self.deferred_update.take() else { return };
+    /// Last write wins: what comes faster than the rate allows waits, and only the newest of it is applied.
+    fn on_update(&mut self, state: Box<RawValue>, now: Timestamp) {
         if state.get().len() > self.ws.options.state_bytes_max {
-            self.answer(ErrorCode::StateTooLarge);
-        } else {
-            self.apply(Command::Update { member: self.member, state: state.get().into() });
+            return self.answer(ErrorCode::StateTooLarge);
         }
+        if let Some(deferred) = &mut self.deferred_update {
+            deferred.state = state;
+            deferred.replaced += 1;
+            if deferred.replaced >= UPDATES_REPLACED_MAX {
+                self.paused_until = Some(deferred.due_at);
+            }
+            return;
+        }
+        match self.updates.take(self.rate(), now) {
+            Ok(()) => self.apply(Command::Update { member: self.member, state: state.get().into() }),
+            Err(due_at) => self.deferred_update = Some(Deferred { state, due_at, replaced: 0 }),
+        }
+    }
+
+    fn apply_deferred_update(&mut self, now: Timestamp) {
+        if self.deferred_update.as_ref().is_some_and(|deferred| deferred.due_at <= now)
+            && let Some(deferred) = self.deferred_update.take()
+        {
+            self.on_update(deferred.state, now);
+        }
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::new(self.ws.options.messages_per_s, self.ws.options.messages_burst)
     }
 
     fn apply(&self, command: Command) {
@@ -369,7 +395,8 @@ impl Connection {
         let evidence_at = self.clock.evidence_at();
         let silence = if self.probed_for == Some(evidence_at) { options.dead_after } else { options.probe_after };
         let blocked = self.blocked_since.map_or(Timestamp::NEVER, |since| since + options.slow_consumer_timeout);
-        (evidence_at + silence).min(blocked).min(self.paused_until.unwrap_or(Timestamp::NEVER))
+        let deferred = self.deferred_update.as_ref().map_or(Timestamp::NEVER, |deferred| deferred.due_at);
+        (evidence_at + silence).min(blocked).min(deferred).min(self.paused_until.unwrap_or(Timestamp::NEVER))
     }
 
     fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp) -> Poll<End> {
@@ -392,10 +419,8 @@ impl Connection {
         }
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
-            if self.deferred_update.is_some() && self.take_from_bucket(now) {
-                self.apply_update();
-            }
         }
+        self.apply_deferred_update(now);
         Poll::Pending
     }
 

@@ -200,7 +200,8 @@ fn warning_code(cause: WarningCause) -> &'static str {
 }
 
 fn warning_text(cause: WarningCause, in_time: Duration) -> String {
-    let in_words = match in_time.as_secs().max(1) {
+    // Rounded up: "in 0 seconds" helps nobody.
+    let in_words = match in_time.as_millis().div_ceil(1_000).max(1) {
         1 => "1 second".to_owned(),
         seconds @ 2..120 => format!("{seconds} seconds"),
         seconds => format!("{} minutes", seconds.div_ceil(60)),

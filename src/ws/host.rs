@@ -2,7 +2,7 @@
 //! not hold up the socket.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rollcall_core::{Actor, Member, SessionId};
 use rollcall_protocol::{ClientMessage, ErrorCode};
@@ -12,13 +12,16 @@ use crate::control::ending::{EndRequest, Extension};
 use crate::control::{Call, ControlError};
 use crate::hub::{Outbox, Outgoing};
 
-/// Checks the role and starts the command. One at a time for each connection: a second one is told to wait.
+/// Commands of one connection that may be worked on at once. More are told to wait.
+const COMMANDS_AT_ONCE_MAX: u32 = 8;
+
+/// Checks the role and starts the command.
 pub(super) fn start(
     ws: &SharedWs,
     outbox: &Arc<Outbox>,
     session: SessionId,
     member: Member,
-    busy: &Arc<AtomicBool>,
+    under_way: &Arc<AtomicU32>,
     command: ClientMessage<'_>,
 ) {
     let spec = ws.hub.read(session, |session| {
@@ -31,18 +34,22 @@ pub(super) fn start(
     let Some(command) = HostCommand::from_message(command) else {
         return outbox.push(Outgoing::Error(ErrorCode::MalformedFrame));
     };
-    if busy.swap(true, AcqRel) {
+    if under_way.fetch_add(1, Relaxed) >= COMMANDS_AT_ONCE_MAX {
+        under_way.fetch_sub(1, Relaxed);
         return outbox.push(Outgoing::Error(ErrorCode::RateLimited));
     }
     let call = Call::new(tenant, Actor::Participant(member.participant));
-    let (ws, outbox, busy) = (ws.clone(), outbox.clone(), busy.clone());
+    let (ws, outbox, under_way) = (ws.clone(), outbox.clone(), under_way.clone());
     let tasks = ws.tasks.clone();
     tasks.spawn(async move {
         // Success shows in what everybody is told: `ended`, `extended`, or a leave.
         if let Err(error) = command.run(&ws, call, session).await {
+            if error.code() == ErrorCode::Internal {
+                tracing::error!(error = &error as &dyn std::error::Error, session.id = %session, "host command failed");
+            }
             outbox.push(Outgoing::Error(error.code()));
         }
-        busy.store(false, Release);
+        under_way.fetch_sub(1, Relaxed);
     });
 }
 

@@ -76,7 +76,9 @@ fn check_descriptors(config: &Config) -> Finding {
             check: CHECK,
             level: Level::Warning,
             detail: format!("ws.connections_max is {}, but only {hard} files may be open", config.ws.connections_max),
-            cure: Some(format!("raise the limit (`LimitNOFILE={wanted}` in systemd, `ulimit -n`), or lower ws.connections_max")),
+            cure: Some(format!(
+                "raise the limit (`LimitNOFILE={wanted}` in systemd, `ulimit -n`), or lower ws.connections_max"
+            )),
         },
         Err(error) => failed(CHECK, format!("the limit cannot be read: {error}"), None),
     }

@@ -82,8 +82,10 @@ async fn run_psql(config: &Config, url: &str, arguments: Vec<OsString>) -> Resul
     let status = Command::new(&program).arg(url).args(arguments).status().await;
     drop(interrupts);
     status.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::new(Exit::ServiceMissing, format!("{} was not found", program.display()))
-            .hint("install it: apt-get install postgresql-client, dnf install postgresql, or brew install libpq"),
+        std::io::ErrorKind::NotFound => {
+            Failure::new(Exit::ServiceMissing, format!("{} was not found", program.display()))
+                .hint("install it: apt-get install postgresql-client, dnf install postgresql, or brew install libpq")
+        }
         _ => error.into(),
     })
 }

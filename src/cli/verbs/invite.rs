@@ -9,10 +9,10 @@ use crate::cli::database::with_control;
 use crate::cli::output::{Failure, OutputFormat, instant, print, print_json, print_list};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::Call;
 use crate::control::invites::NewInvite;
 use crate::control::views::InviteView;
-use crate::control::Call;
-use crate::store::mapping::to_utc as date_time;
+use crate::store::mapping::to_utc;
 
 pub async fn run(config: &Config, verb: InviteVerb, output: OutputFormat) -> Result<(), Failure> {
     match verb {
@@ -40,7 +40,7 @@ pub async fn run(config: &Config, verb: InviteVerb, output: OutputFormat) -> Res
                 Ok(control.invites(tenant, SessionId(session_id), None, i64::from(limit)).await?)
             })
             .await?;
-            let now = date_time(Clock::system().now());
+            let now = to_utc(Clock::system().now());
             let empty = "This session has no invites yet. Make one with `rollcall invite create SESSION_ID`.";
             print_list(output, &invites, empty, &["ID", "ROLE", "USES", "EXPIRES", "STATUS"], |invite| row(invite, now))
         }

@@ -43,7 +43,8 @@ pub async fn run(config: &Config, verb: KeyVerb, output: OutputFormat) -> Result
             .await?;
             let empty = "This tenant has no API keys yet. Make one with `rollcall key create NAME`.";
             print_list(output, &keys, empty, &["ID", "NAME", "KEY", "SCOPES", "CREATED", "STATUS"], |key| {
-                let status = key.revoked_at.map_or_else(|| "usable".to_owned(), |at| format!("revoked {}", instant(at)));
+                let status =
+                    key.revoked_at.map_or_else(|| "usable".to_owned(), |at| format!("revoked {}", instant(at)));
                 let hint = format!("{}…", key.key_hint);
                 vec![key.id.to_string(), key.name.clone(), hint, key.scopes.join(","), instant(key.created_at), status]
             })

@@ -52,7 +52,9 @@ pub async fn run(cli: Cli, output: OutputFormat) -> Result<(), Failure> {
 
 /// Variables that are not Unicode cannot be settings.
 fn environment() -> Vec<(String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The configuration of a verb that is no server, with quiet logging set up.

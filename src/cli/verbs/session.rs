@@ -27,7 +27,13 @@ pub async fn run(config: &Config, verb: SessionVerb, output: OutputFormat) -> Re
             })
             .await?;
             let empty = "There are no such sessions.";
-            print_list(output, &sessions, empty, &["ID", "STATUS", "TITLE", "EXTERNAL ID", "CREATED", "ENDS / ENDED"], row)
+            print_list(
+                output,
+                &sessions,
+                empty,
+                &["ID", "STATUS", "TITLE", "EXTERNAL ID", "CREATED", "ENDS / ENDED"],
+                row,
+            )
         }
         SessionVerb::End { session_id, reason, tenant } => {
             let session = with_control(config, async |control| {
@@ -49,7 +55,9 @@ pub async fn run(config: &Config, verb: SessionVerb, output: OutputFormat) -> Re
             match output {
                 OutputFormat::Json => print_json(&session),
                 OutputFormat::Text => {
-                    let ends = session.ends_at.map_or_else(String::new, |at| format!(", until {} if nobody comes", instant(at)));
+                    let ends = session
+                        .ends_at
+                        .map_or_else(String::new, |at| format!(", until {} if nobody comes", instant(at)));
                     print(&format!("Session {} is active again{ends}.\n", session.id))
                 }
             }

@@ -18,7 +18,10 @@ pub async fn run(config: &Config, verb: TenantVerb, output: OutputFormat) -> Res
                 OutputFormat::Json => print_json(&tenant),
                 OutputFormat::Text => {
                     let name = printable(&tenant.name);
-                    print(&format!("Made tenant {name} ({}).\nNext: rollcall key create --tenant {name} backend\n", tenant.id))
+                    print(&format!(
+                        "Made tenant {name} ({}).\nNext: rollcall key create --tenant {name} backend\n",
+                        tenant.id
+                    ))
                 }
             }
         }
@@ -44,7 +47,10 @@ pub async fn choose(control: &Control, arguments: &TenantArguments) -> Result<Te
     let tenants = control.tenants().await?;
     match tenants.as_slice() {
         [only] => Ok(TenantId(only.id)),
-        [] => Err(Failure::new(Exit::Failed, "there are no tenants yet").hint("make one with `rollcall tenant create NAME`")),
+        [] => {
+            Err(Failure::new(Exit::Failed, "there are no tenants yet")
+                .hint("make one with `rollcall tenant create NAME`"))
+        }
         [first, ..] => {
             let message = format!("there are {} tenants; say which one is meant", tenants.len());
             Err(Failure::new(Exit::Usage, message).hint(format!("for example --tenant {}", printable(&first.name))))

@@ -23,7 +23,7 @@ const TIME_ZONE_CHARACTERS_MAX: usize = 64;
 
 /// The audit trail of a session
 #[utoipa::path(
-    get, path = "/v1/sessions/{session_id}/audit", tag = "books",
+    get, path = "/v1/sessions/{session_id}/audit", tag = "books", operation_id = "list_session_audit",
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("event_type" = Option<String>, Query, description = "Only events of this type"),
@@ -47,7 +47,7 @@ pub async fn session_audit(
 
 /// The audit trail of the tenant
 #[utoipa::path(
-    get, path = "/v1/audit", tag = "books",
+    get, path = "/v1/audit", tag = "books", operation_id = "list_audit",
     params(
         ("session_id" = Option<Uuid>, Query, description = "Only events of this session"),
         ("event_type" = Option<String>, Query, description = "Only events of this type"),
@@ -71,7 +71,7 @@ pub async fn audit(
 
 /// The usage of a session, participant by participant
 #[utoipa::path(
-    get, path = "/v1/sessions/{session_id}/usage", tag = "books",
+    get, path = "/v1/sessions/{session_id}/usage", tag = "books", operation_id = "read_session_usage",
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("from" = Option<DateTime<Utc>>, Query, description = "Start of the period; all time if absent"),
@@ -94,7 +94,7 @@ pub async fn session_usage(
 
 /// The usage of the tenant in a period
 #[utoipa::path(
-    get, path = "/v1/usage", tag = "books",
+    get, path = "/v1/usage", tag = "books", operation_id = "read_usage",
     params(
         ("from" = DateTime<Utc>, Query, description = "Start of the period"),
         ("to" = DateTime<Utc>, Query, description = "End of the period, not part of it; at most 366 days later"),
@@ -122,7 +122,7 @@ pub async fn usage(
 
 /// How the sessions of the tenant went in a period
 #[utoipa::path(
-    get, path = "/v1/analytics", tag = "books",
+    get, path = "/v1/analytics", tag = "books", operation_id = "read_analytics",
     params(
         ("from" = DateTime<Utc>, Query, description = "Start of the period"),
         ("to" = DateTime<Utc>, Query, description = "End of the period, not part of it; at most 366 days later, 31 by hour"),

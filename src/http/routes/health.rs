@@ -15,7 +15,7 @@ use crate::http::readiness::ReadinessView;
 
 /// The process answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(title = "Liveness")]
+#[schema(as = Liveness)]
 pub struct LivenessView {
     #[schema(example = "ok")]
     pub status: String,
@@ -25,7 +25,7 @@ pub struct LivenessView {
 ///
 /// Says nothing about database and journal: restarting this process would not mend those.
 #[utoipa::path(
-    get, path = "/livez", tag = "operation", security(()),
+    get, path = "/livez", tag = "operation", operation_id = "livez", security(()),
     responses((status = 200, description = "It does", body = LivenessView))
 )]
 pub async fn livez() -> Json<LivenessView> {
@@ -34,7 +34,7 @@ pub async fn livez() -> Json<LivenessView> {
 
 /// Whether the server should get traffic
 #[utoipa::path(
-    get, path = "/readyz", tag = "operation", security(()),
+    get, path = "/readyz", tag = "operation", operation_id = "readyz", security(()),
     responses(
         (status = 200, description = "It should", body = ReadinessView),
         (status = 503, description = "It should not; `checks` says why", body = ReadinessView),
@@ -48,7 +48,7 @@ pub async fn readyz(State(state): State<ApiState>) -> Response {
 
 /// Metrics in the OpenMetrics text form
 #[utoipa::path(
-    get, path = "/metrics", tag = "operation", security(()),
+    get, path = "/metrics", tag = "operation", operation_id = "metrics", security(()),
     responses((status = 200, description = "All metrics of this server", body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
@@ -61,7 +61,7 @@ pub async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem>
 
 /// This interface as OpenAPI 3.1
 #[utoipa::path(
-    get, path = "/openapi.json", tag = "operation", security(()),
+    get, path = "/openapi.json", tag = "operation", operation_id = "openapi", security(()),
     responses((status = 200, description = "The document", body = Object))
 )]
 pub async fn openapi(State(state): State<ApiState>) -> Response {
@@ -71,7 +71,7 @@ pub async fn openapi(State(state): State<ApiState>) -> Response {
 
 /// This interface as a page to read
 #[utoipa::path(
-    get, path = "/docs", tag = "operation", security(()),
+    get, path = "/docs", tag = "operation", operation_id = "docs", security(()),
     responses((status = 200, description = "The page", body = String, content_type = "text/html"))
 )]
 pub async fn reference(State(state): State<ApiState>) -> Response {

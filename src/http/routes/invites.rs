@@ -1,7 +1,5 @@
 //! `/v1/sessions/{id}/invites`, `/v1/invites`.
 
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
@@ -13,19 +11,20 @@ use rollcall_protocol::ErrorCode;
 use crate::control::invites::NewInvite;
 use crate::control::views::{InviteCheckView, InviteCreatedView, InviteView};
 use crate::http::ApiState;
-use crate::http::auth::{Caller, ToRead, ToWrite, address_of};
+use crate::http::auth::{Caller, ToRead, ToWrite};
 use crate::http::bodies::CheckRequest;
 use crate::http::cursor::{self, List};
 use crate::http::error::Problem;
 use crate::http::extract::{Id, Input, Page, QueryFields, replayed};
 use crate::http::layers::DONE;
+use crate::http::limits::address_of;
 
 /// Create an invite
 ///
 /// The token is only in this answer; the server keeps its hash. Repeated with the same Idempotency-Key, the call answers
 /// with the same token.
 #[utoipa::path(
-    post, path = "/v1/sessions/{session_id}/invites", tag = "invites", request_body = NewInvite,
+    post, path = "/v1/sessions/{session_id}/invites", tag = "invites", operation_id = "create_invite", request_body = NewInvite,
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the call safe to repeat for 24 hours"),
@@ -47,7 +46,7 @@ pub async fn create(
 
 /// List the invites of a session, oldest first
 #[utoipa::path(
-    get, path = "/v1/sessions/{session_id}/invites", tag = "invites",
+    get, path = "/v1/sessions/{session_id}/invites", tag = "invites", operation_id = "list_invites",
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("limit" = Option<i64>, Query, description = "1 to 200, 50 if absent"),
@@ -72,7 +71,7 @@ pub async fn list(
 ///
 /// Connections that came by it are closed within a second. Revoking twice changes nothing.
 #[utoipa::path(
-    delete, path = "/v1/invites/{invite_id}", tag = "invites",
+    delete, path = "/v1/invites/{invite_id}", tag = "invites", operation_id = "revoke_invite",
     params(("invite_id" = Uuid, Path, description = "The invite")),
     responses((status = 204, description = "The invite is revoked"))
 )]
@@ -91,7 +90,7 @@ pub async fn revoke(
 /// Public: the token is the proof. For landing pages that tell a visitor at once whether the link is good. Limited per
 /// address.
 #[utoipa::path(
-    post, path = "/v1/invites/check", tag = "invites", request_body = CheckRequest, security(()),
+    post, path = "/v1/invites/check", tag = "invites", operation_id = "check_invite", request_body = CheckRequest, security(()),
     responses((status = 200, description = "Whether the invite lets its holder in", body = InviteCheckView))
 )]
 pub async fn check(
@@ -109,10 +108,13 @@ impl FromRequestParts<ApiState> for CheckAllowed {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        let address: IpAddr = address_of(parts);
-        if state.invite_checks.as_ref().is_some_and(|limit| !limit.allows(address)) {
-            return Err(Problem::new(ErrorCode::RateLimited, "too many invites checked from this address"));
+        let address = address_of(parts, &*state.settings.is_trusted_proxy);
+        match state.invite_checks.count(&address) {
+            Ok(()) => Ok(Self),
+            Err(wait) => {
+                let problem = Problem::new(ErrorCode::RateLimited, "too many invites checked from this address");
+                Err(problem.with_retry_after(wait))
+            }
         }
-        Ok(Self)
     }
 }

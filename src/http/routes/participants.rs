@@ -15,7 +15,7 @@ use crate::http::layers::DONE;
 
 /// Who is in a session at this moment
 #[utoipa::path(
-    get, path = "/v1/sessions/{session_id}/presence", tag = "participants",
+    get, path = "/v1/sessions/{session_id}/presence", tag = "participants", operation_id = "read_presence",
     params(("session_id" = Uuid, Path, description = "The session")),
     responses((status = 200, description = "Everybody present, those just reconnecting included", body = PresenceView))
 )]
@@ -31,7 +31,7 @@ pub async fn presence(
 
 /// List everybody who ever was in a session, in the order of their first join
 #[utoipa::path(
-    get, path = "/v1/sessions/{session_id}/participants", tag = "participants",
+    get, path = "/v1/sessions/{session_id}/participants", tag = "participants", operation_id = "list_participants",
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("limit" = Option<i64>, Query, description = "1 to 200, 50 if absent"),
@@ -58,7 +58,7 @@ pub async fn list(
 ///
 /// All its connections are closed and it cannot come back under the same identity. Removing twice changes nothing.
 #[utoipa::path(
-    delete, path = "/v1/sessions/{session_id}/participants/{participant_id}", tag = "participants",
+    delete, path = "/v1/sessions/{session_id}/participants/{participant_id}", tag = "participants", operation_id = "remove_participant",
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("participant_id" = Uuid, Path, description = "The participant"),

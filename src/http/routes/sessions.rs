@@ -26,7 +26,7 @@ const SEARCH_CHARACTERS_MAX: usize = 100;
 /// The session is active at once. It ends when nobody was active in it for `idle_timeout_s`, after `max_duration_s`, or
 /// when it is ended.
 #[utoipa::path(
-    post, path = "/v1/sessions", tag = "sessions", request_body = NewSession,
+    post, path = "/v1/sessions", tag = "sessions", operation_id = "create_session", request_body = NewSession,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes the call safe to repeat for 24 hours")),
     responses((status = 201, description = "The session", body = SessionView))
 )]
@@ -45,7 +45,7 @@ pub async fn create(
 
 /// List sessions, newest first
 #[utoipa::path(
-    get, path = "/v1/sessions", tag = "sessions",
+    get, path = "/v1/sessions", tag = "sessions", operation_id = "list_sessions",
     params(
         ("status" = Option<String>, Query, description = "`active` or `ended`"),
         ("q" = Option<String>, Query, description = "A part of title or external id, or a whole session id"),
@@ -73,7 +73,7 @@ pub async fn list(
 
 /// Read a session
 #[utoipa::path(
-    get, path = "/v1/sessions/{session_id}", tag = "sessions",
+    get, path = "/v1/sessions/{session_id}", tag = "sessions", operation_id = "read_session",
     params(("session_id" = Uuid, Path, description = "The session")),
     responses((status = 200, description = "The session", body = SessionView))
 )]
@@ -91,7 +91,7 @@ pub async fn read(
 ///
 /// Fields that are absent stay as they are; null takes the title or a limit away.
 #[utoipa::path(
-    patch, path = "/v1/sessions/{session_id}", tag = "sessions", request_body = SessionChanges,
+    patch, path = "/v1/sessions/{session_id}", tag = "sessions", operation_id = "change_session", request_body = SessionChanges,
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the call safe to repeat for 24 hours"),
@@ -114,7 +114,7 @@ pub async fn change(
 ///
 /// The session ends `by_s` seconds later than it would have. Everybody in it is told.
 #[utoipa::path(
-    post, path = "/v1/sessions/{session_id}/extend", tag = "sessions", request_body = Extension,
+    post, path = "/v1/sessions/{session_id}/extend", tag = "sessions", operation_id = "extend_session", request_body = Extension,
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("Idempotency-Key" = Option<String>, Header, description = "Without it a repeated call extends twice"),
@@ -137,7 +137,7 @@ pub async fn extend(
 ///
 /// Everybody in it is told and closed within a second.
 #[utoipa::path(
-    post, path = "/v1/sessions/{session_id}/end", tag = "sessions", request_body = EndRequest,
+    post, path = "/v1/sessions/{session_id}/end", tag = "sessions", operation_id = "end_session", request_body = EndRequest,
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the call safe to repeat for 24 hours"),
@@ -160,7 +160,7 @@ pub async fn end(
 ///
 /// The same session with the same ids and participants, active again. The time between is on record and nobody's to pay.
 #[utoipa::path(
-    post, path = "/v1/sessions/{session_id}/recover", tag = "sessions",
+    post, path = "/v1/sessions/{session_id}/recover", tag = "sessions", operation_id = "recover_session",
     params(
         ("session_id" = Uuid, Path, description = "The session"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the call safe to repeat for 24 hours"),

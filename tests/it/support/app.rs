@@ -133,12 +133,7 @@ impl TestApp {
         self.wait().await;
     }
 
-    /// SIGTERM; gives the exit code.
-    pub async fn stop(&mut self) -> Option<i32> {
-        self.signal(Signal::SIGTERM);
-        self.wait().await
-    }
-
+    /// Waits for the end; gives the exit code.
     pub async fn wait(&mut self) -> Option<i32> {
         let mut server = self.server.take().expect("running");
         let status = tokio::time::timeout(PATIENCE * 2, server.wait()).await.expect("ended in time").expect("status");
@@ -162,6 +157,24 @@ impl TestApp {
 
     pub async fn join(&self, token: &str, name: &str) -> Client {
         Client::join(&self.url, token, name).await
+    }
+
+    /// Runs a verb of the command line against this server's database.
+    pub async fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+        command
+            .args(arguments)
+            .env("DATABASE_URL", &self.database.url)
+            .env("ROLLCALL_AUTH__ROOT_KEY", ROOT_KEY)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        tokio::time::timeout(PATIENCE, command.output()).await.expect("ended in time").expect("ran")
+    }
+
+    /// The secret with which a tenant signs its JWTs.
+    pub async fn signing_secret(&self, tenant: TenantId) -> String {
+        use secrecy::ExposeSecret;
+        RootKey::from_text(&ROOT_KEY.into()).signing_secret(tenant, 1).expose_secret().to_owned()
     }
 
     /// A second tenant with a key of its own.
@@ -219,12 +232,11 @@ async fn new_tenant(database: &Database, name: &str) -> (TenantId, String) {
     let root_key = Arc::new(RootKey::from_text(&ROOT_KEY.into()));
     let settings = ControlSettings { recover_window: Duration::from_secs(3600), join_url: String::new() };
     let store = database.store().await;
-    let control =
-        Control::new(store.clone(), Live::Detached, Clock::system(), root_key, settings, Default::default());
+    let control = Control::new(store.clone(), Live::Detached, Clock::system(), root_key, settings, Default::default());
     let tenant = control.create_tenant(&Actor::Operator, name).await.expect("tenant");
     let tenant = TenantId(tenant.id);
     let key = control.create_key(&Actor::Operator, tenant, "tests", &[Scope::Admin]).await.expect("key");
-    let key = key.key;
+    let key = key.1.expose().to_owned();
     store.close().await;
     (tenant, key)
 }

@@ -123,6 +123,7 @@ impl Client {
             if frame["type"] == kind && wanted(&frame) {
                 return frame;
             }
+            assert!(frame["type"] != "error", "told {frame} while waiting for {kind}");
         }
         panic!("no {kind} as wanted");
     }

@@ -19,6 +19,7 @@ struct Cluster {
 
 /// A migrated database of its own.
 pub struct Database {
+    name: String,
     pub url: String,
     pub pool: PgPool,
 }
@@ -28,18 +29,50 @@ impl Database {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let cluster = cluster().await;
         let name = format!("test_{}", NEXT.fetch_add(1, Relaxed));
-        let mut admin = PgConnection::connect(&cluster.postgres.database_url("postgres")).await.expect("admin");
+        let mut admin = admin().await;
         // Only names of our own making come in here.
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"));
         admin.execute(create).await.expect("database created");
         admin.close().await.expect("closed");
         let url = cluster.postgres.database_url(&name);
         let pool = PgPool::connect_lazy(&url).expect("a URL of ours");
-        Self { url, pool }
+        Self { name, url, pool }
     }
 
     pub async fn store(&self) -> Store {
         store_of(&self.url).await
+    }
+
+    /// Ends every other connection to this database and lets none in: to the server it is away.
+    pub async fn refuse_connections(&self) {
+        let mut admin = admin().await;
+        let name = self.name();
+        admin
+            .execute(sqlx::AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")))
+            .await
+            .expect("altered");
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        admin.execute(sqlx::AssertSqlSafe(end)).await.expect("terminated");
+        admin.close().await.expect("closed");
+    }
+
+    pub async fn accept_connections(&self) {
+        let mut admin = admin().await;
+        let name = self.name();
+        admin
+            .execute(sqlx::AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")))
+            .await
+            .expect("altered");
+        admin.close().await.expect("closed");
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Statements without a result.
+    pub async fn execute(&self, sql: &str) {
+        self.pool.execute(sqlx::AssertSqlSafe(sql.to_owned())).await.expect("executed");
     }
 
     /// A query with one column and one row, as text.
@@ -57,6 +90,10 @@ impl Database {
         let sql = sqlx::AssertSqlSafe(format!("SELECT x::text FROM ({sql}) AS t(x)"));
         sqlx::query_scalar::<_, String>(sql).fetch_all(&self.pool).await.expect("query")
     }
+}
+
+async fn admin() -> PgConnection {
+    PgConnection::connect(&cluster().await.postgres.database_url("postgres")).await.expect("admin")
 }
 
 async fn cluster() -> &'static Cluster {

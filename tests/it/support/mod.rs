@@ -7,7 +7,7 @@ mod database;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-pub use app::{Api, Invite, TestApp};
+pub use app::{ROOT_KEY, TestApp};
 pub use client::{Client, Refusal};
 pub use database::Database;
 

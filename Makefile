@@ -1,0 +1,52 @@
+# Rollcall. Thin: every target is a few plain commands. `make` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Queries are checked against .sqlx, so that no build depends on the database that DATABASE_URL happens to name.
+export SQLX_OFFLINE := true
+
+CARGO := cargo
+# Where Debian, RPM distributions and Homebrew put the server programs; `rollcall db doctor` searches the same places.
+POSTGRES_PLACES := /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/bin /usr/local/pgsql/bin \
+	/opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+.PHONY: dev
+dev: need-cargo need-postgres ## Build and run everything on this computer
+	$(CARGO) run -- dev $(ARGS)
+
+.PHONY: test
+test: need-cargo need-postgres ## Run every check and every test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --workspace
+
+.PHONY: docs
+docs: need-cargo ## Write the generated documents anew
+	$(CARGO) build
+	./target/debug/rollcall config doc > target/CONFIGURATION.md && mv target/CONFIGURATION.md docs/CONFIGURATION.md
+	./target/debug/rollcall config doc --format toml > target/example.toml && mv target/example.toml rollcall.example.toml
+
+.PHONY: sqlx
+sqlx: need-cargo need-postgres ## Write .sqlx anew after a change of SQL
+	bash scripts/sqlx.sh
+
+.PHONY: deny
+deny: need-cargo ## Check licences, sources and advisories of the dependencies
+	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }
+	$(CARGO) deny check
+
+.PHONY: need-cargo need-postgres
+need-cargo:
+	@command -v $(CARGO) > /dev/null || { echo "Rust is missing: https://rustup.rs" >&2; exit 69; }
+
+need-postgres:
+	@for place in $${ROLLCALL_PG_BIN:-} $$(pg_config --bindir 2> /dev/null || true) $${PATH//:/ } $(POSTGRES_PLACES); do \
+		if [ -x "$$place/initdb" ] && [ -x "$$place/postgres" ]; then exit 0; fi; done; \
+	echo "PostgreSQL is missing: apt-get install postgresql, dnf install postgresql-server, or brew install postgresql@17" >&2; exit 69
