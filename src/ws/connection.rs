@@ -338,7 +338,7 @@ impl Connection {
             match self.outbox.poll_take(context) {
                 Poll::Pending => break,
                 Poll::Ready(Taken::Send(Outgoing::Frame(frame))) => {
-                    self.socket.send_text(frame.native(encode_event)).ok();
+                    self.socket.send_shared(context, frame.native(encode_event)).ok();
                 }
                 Poll::Ready(Taken::Send(Outgoing::Error(code))) => {
                     self.socket.send_text(encode_error(code, None, None)).ok();

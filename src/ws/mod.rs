@@ -11,6 +11,7 @@ mod handshake;
 mod host;
 mod rate;
 mod socket;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

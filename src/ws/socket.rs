@@ -5,32 +5,30 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rollcall_protocol::CloseCode;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
-use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::WsOptions;
+use super::wire::Wire;
 
 /// Read buffer of an idle socket: several pings long. The default of the library is 128 KiB, which is 134 KB of resident
 /// memory for every connection; frames that are larger grow the buffer for their time.
-const READ_BUFFER_BYTES: usize = 512;
+const READ_BUFFER_BYTES: usize = 256;
 
 /// Bytes that may wait inside the socket's own write buffer before it takes no more.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// One socket after the upgrade.
 pub(super) struct Socket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Wire>,
 }
 
 /// What came in.
@@ -64,7 +62,7 @@ impl Socket {
             .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX + options.message_bytes_max)
             .max_message_size(Some(options.message_bytes_max))
             .max_frame_size(Some(options.frame_bytes_max));
-        let stream = parts.io.into_inner();
+        let stream = Wire::new(parts.io.into_inner());
         let stream = if parts.read_buf.is_empty() {
             WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
         } else {
@@ -95,6 +93,7 @@ impl Socket {
 
     /// Whether a frame can be handed over. Pending while the peer does not read fast enough.
     pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        ready!(self.stream.get_mut().poll_rest(context)).map_err(drop)?;
         Pin::new(&mut self.stream).poll_ready(context).map_err(drop)
     }
 
@@ -102,6 +101,18 @@ impl Socket {
     pub(super) fn send_text(&mut self, text: Bytes) -> Result<(), ()> {
         let text = Utf8Bytes::try_from(text).map_err(drop)?;
         self.send(Message::Text(text))
+    }
+
+    /// Like [`Socket::send_text`] for a frame that may be large or has many receivers: it is not copied.
+    pub(super) fn send_shared(&mut self, context: &mut Context<'_>, text: Bytes) -> Result<(), ()> {
+        match self.poll_flush(context) {
+            Poll::Ready(flushed) => {
+                flushed?;
+                self.stream.get_mut().write_text(context, text).map_err(drop)
+            }
+            // Behind what the library could not send yet.
+            Poll::Pending => self.send_text(text),
+        }
     }
 
     pub(super) fn send_ping(&mut self) -> Result<(), ()> {
@@ -128,15 +139,11 @@ impl Socket {
         std::future::poll_fn(|context| self.poll_flush(context)).await
     }
 
-    /// The same past the library's write buffer, which would keep the size of the largest frame it ever held. To be
-    /// driven to its end: a part of a frame cannot be taken back.
-    pub(super) async fn send_large_when_ready(&mut self, text: Bytes) -> Result<(), ()> {
-        std::future::poll_fn(|context| self.poll_flush(context)).await?;
-        let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
-        let length = text.len() as u64;
-        let mut head = Vec::with_capacity(header.len(length));
-        header.format(length, &mut head).map_err(drop)?;
-        self.stream.get_mut().write_all_buf(&mut Bytes::from(head).chain(text)).await.map_err(drop)
+    /// The same for a frame as large as `joined`.
+    pub(super) async fn send_shared_when_ready(&mut self, text: Bytes) -> Result<(), ()> {
+        std::future::poll_fn(|context| self.poll_ready(context)).await?;
+        std::future::poll_fn(|context| Poll::Ready(self.send_shared(context, text.clone()))).await?;
+        std::future::poll_fn(|context| self.poll_flush(context)).await
     }
 
     pub(super) async fn close_when_ready(&mut self, code: CloseCode, reason: &str) -> Result<(), ()> {
