@@ -10,6 +10,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 /// How long one connection waits for the other's short transactions.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Page cache of each connection in KiB; negative by SQLite's convention. Records are appended and read once, in order, so
+/// the default of 2 MiB would hold pages that nobody looks at again.
+const PAGE_CACHE_KIB: i64 = -512;
+
 /// Records deleted in one step of trimming, so that a step never holds up a group commit for long.
 const TRIM_RECORDS_MAX: i64 = 5_000;
 
@@ -60,6 +64,7 @@ impl Journal {
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let connection = Connection::open(path).and_then(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.pragma_update(None, "cache_size", PAGE_CACHE_KIB)?;
             // WAL with FULL: a commit returns after the fsync of the log, one for all that is committed together.
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
@@ -83,6 +88,7 @@ impl Journal {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = Connection::open_with_flags(&self.path, flags).and_then(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.pragma_update(None, "cache_size", PAGE_CACHE_KIB)?;
             Ok(connection)
         });
         let connection = open.map_err(|source| JournalError::Open { path: self.path.clone(), source })?;

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Member, SessionId, Timestamp};
@@ -148,13 +148,17 @@ impl Connection {
     }
 
     /// Runs until the socket is gone and its end is reported.
-    pub(super) async fn run(mut self) {
-        let timer = tokio::time::sleep(self.ws.options.probe_after);
-        let mut timer = std::pin::pin!(timer);
-        let end = std::future::poll_fn(|context| self.poll(context, timer.as_mut())).await;
-        if let Some(guard) = &mut self.guard {
-            guard.end = end;
-        }
+    ///
+    /// Not an `async fn`: that would keep room for the connection twice, once as the argument and once as the variable.
+    pub(super) fn run(mut self) -> impl Future<Output = ()> {
+        let mut timer = Box::pin(tokio::time::sleep(self.ws.options.probe_after));
+        std::future::poll_fn(move |context| {
+            let end = ready!(self.poll(context, timer.as_mut()));
+            if let Some(mut guard) = self.guard.take() {
+                guard.end = end;
+            }
+            Poll::Ready(())
+        })
     }
 
     fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut tokio::time::Sleep>) -> Poll<End> {

@@ -248,7 +248,7 @@ async fn enter_session(
         server_time: ws.hub.clock().now(),
     };
     // A peer that has gone meanwhile, or does not read, is noticed by the connection's task.
-    let sending = socket.send_when_ready(encode_joined(joined, &extras));
+    let sending = socket.send_large_when_ready(encode_joined(joined, &extras));
     tokio::time::timeout(ws.options.slow_consumer_timeout, sending).await.ok();
     Ok((outbox, clock, guard))
 }

@@ -5,22 +5,25 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rollcall_protocol::CloseCode;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::WsOptions;
 
-/// Read buffer of an idle socket. The default of the library is 128 KiB, which is 134 KB of resident memory for every
-/// connection; frames that are larger grow the buffer for their time.
-const READ_BUFFER_BYTES: usize = 1024;
+/// Read buffer of an idle socket: several pings long. The default of the library is 128 KiB, which is 134 KB of resident
+/// memory for every connection; frames that are larger grow the buffer for their time.
+const READ_BUFFER_BYTES: usize = 512;
 
 /// Bytes that may wait inside the socket's own write buffer before it takes no more.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -123,6 +126,17 @@ impl Socket {
         std::future::poll_fn(|context| self.poll_ready(context)).await?;
         self.send_text(text)?;
         std::future::poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    /// The same past the library's write buffer, which would keep the size of the largest frame it ever held. To be
+    /// driven to its end: a part of a frame cannot be taken back.
+    pub(super) async fn send_large_when_ready(&mut self, text: Bytes) -> Result<(), ()> {
+        std::future::poll_fn(|context| self.poll_flush(context)).await?;
+        let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+        let length = text.len() as u64;
+        let mut head = Vec::with_capacity(header.len(length));
+        header.format(length, &mut head).map_err(drop)?;
+        self.stream.get_mut().write_all_buf(&mut Bytes::from(head).chain(text)).await.map_err(drop)
     }
 
     pub(super) async fn close_when_ready(&mut self, code: CloseCode, reason: &str) -> Result<(), ()> {
