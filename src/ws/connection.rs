@@ -96,6 +96,11 @@ impl CloseGuard {
         Self { ws, session, member, end, reported: false }
     }
 
+    /// Why the socket is being given up, should nothing better become known.
+    pub(super) fn end_as(&mut self, reason: LeaveReason) {
+        self.end.reason = reason;
+    }
+
     /// Reports the end; the receipt says when it is durable. `None` when the session is gone already: then its own end
     /// has closed the span.
     fn report(&mut self, end: End) -> Option<Receipt> {

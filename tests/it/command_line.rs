@@ -118,5 +118,5 @@ async fn a_missing_service_is_told_from_a_fault() {
     assert_eq!(code, Some(69), "{words}");
     let (code, words) = serve(&[key, nobody, ("ROLLCALL_WS__PING_INTERVALL_MS", "5")]).await;
     assert_eq!(code, Some(2), "{words}");
-    assert!(words.contains("ping_interval_ms"), "no suggestion in: {words}");
+    assert!(words.contains("did you mean ROLLCALL_WS__PING_INTERVAL_MS"), "no suggestion in: {words}");
 }
