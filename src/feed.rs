@@ -64,7 +64,7 @@ async fn follow_one(hub: &Hub, store: &Store, session: SessionId, change: &Chang
                 apply(hub, session, Command::End { reason, by: Actor::Operator, at, recorded: true });
             }
         }
-        "session_extended" | "session_updated" if is_active(hub, session) => {
+        "session_extended" | "session_updated" | "participant_barred" if is_active(hub, session) => {
             if let Some(loaded) = store.load_session(session).await? {
                 reconfigure(hub, session, loaded);
             }

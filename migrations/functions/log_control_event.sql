@@ -25,7 +25,7 @@ begin
     end if;
     if p_event_type is null
        or p_event_type not in ('tenant_created', 'key_created', 'key_revoked', 'session_created', 'session_updated',
-                               'session_extended', 'session_ended', 'session_recovered', 'invite_created',
+                               'session_extended', 'session_ended', 'session_recovered', 'participant_barred', 'invite_created',
                                'invite_revoked')
           and not rollcall.is_app_event(p_event_type) then
         raise exception 'unknown event type "%"', coalesce(p_event_type, 'null')

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -31,7 +31,8 @@ pub(super) async fn mark_evidence(hub: Hub, every: Duration, stop: CancellationT
 
 /// The backstop of the exact timers, and the housekeeping of the database.
 pub(super) async fn keep_store(store: Store, control: Control, clock: Clock, every: Duration, stop: CancellationToken) {
-    let mut ticks = interval(every);
+    // Not right at the start: people who were inside must have the chance to come back first.
+    let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

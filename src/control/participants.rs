@@ -81,9 +81,9 @@ impl Control {
             tenant: call.tenant,
             session: Some(session),
             participant: Some(participant),
-            event_type: "session_updated",
+            event_type: "participant_barred",
             actor: &call.actor,
-            metadata: json!({ "changed": ["kicked"] }),
+            metadata: json!({}),
             at: now,
         };
         audit::log_control(&mut transaction, event).await?;

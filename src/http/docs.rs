@@ -167,7 +167,7 @@ fn fields(html: &mut Html, schema: &Value) {
         html.raw(if is_required { " <em>required</em></td><td>" } else { "</td><td>" });
         type_of(html, property);
         html.raw("</td><td>");
-        html.text(text(&property["description"]));
+        html.prose(text(&property["description"]));
         for (key, words) in
             [("default", "Default"), ("minimum", "At least"), ("maximum", "At most"), ("example", "Example")]
         {
@@ -280,8 +280,18 @@ impl Html {
 
     fn element(&mut self, name: &str, text: &str) {
         let _ = write!(self.0, "<{name}>");
-        self.text(text);
+        self.prose(text);
         let _ = write!(self.0, "</{name}>");
+    }
+
+    /// Text in which backticks mark code, as in the descriptions.
+    fn prose(&mut self, text: &str) {
+        for (index, part) in text.split('`').enumerate() {
+            let is_code = index % 2 == 1;
+            self.raw(if is_code { "<code>" } else { "" });
+            self.text(part);
+            self.raw(if is_code { "</code>" } else { "" });
+        }
     }
 
     fn heading(&mut self, name: &str, id: &str, text: &str) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rollcall_core::{Effect, Event, Recipients};
 
 use super::frame::Frame;
-use super::outbox::{Outbox, Outgoing};
+use super::outbox::{Farewell, Outbox, Outgoing};
 use super::sessions::Entry;
 use crate::ledger::{Ledger, Receipt};
 
@@ -53,7 +53,7 @@ pub(super) fn execute(
             }
             Effect::Close { connection, reason } => {
                 if let Some(outbox) = entry.outboxes.remove(&connection) {
-                    outbox.close(reason);
+                    outbox.close(Farewell::Ordered(reason));
                 }
             }
         }

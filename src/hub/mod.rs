@@ -23,7 +23,7 @@ use rollcall_core::{
 pub use effects::Applied;
 pub use frame::Frame;
 pub use invites::{InviteEntry, InviteProblem, Invites};
-pub use outbox::{Outbox, Outgoing, Taken};
+pub use outbox::{Farewell, Outbox, Outgoing, Taken};
 pub use timers::run_timers;
 
 use crate::clock::Clock;
@@ -122,7 +122,12 @@ impl Hub {
             return Err(DispatchError::SessionsFull);
         }
         let now = self.now();
-        let mut session = Session::new(loaded.spec, self.inner.policy.clone(), now);
+        let mut spec = loaded.spec;
+        if !loaded.restored.is_empty() {
+            // While the server was down nobody could be active: those who were inside get their grace to come back.
+            spec.hold_until = spec.hold_until.max(now + self.inner.policy.grace_hidden);
+        }
+        let mut session = Session::new(spec, self.inner.policy.clone(), now);
         session.restore(loaded.restored, now);
         let entry = Entry::new(session, loaded.identity_salt.into());
         self.inner.sessions.insert_if_absent(id, entry);
@@ -173,7 +178,14 @@ impl Hub {
         command: Command,
         mut joiner: Option<Arc<Outbox>>,
     ) -> Result<Applied, DispatchError> {
+        let closed = match &command {
+            Command::Closed { member, .. } => Some(member.connection),
+            _ => None,
+        };
         let outcome = self.inner.sessions.with(id, |entry| {
+            if let Some(connection) = closed {
+                entry.outboxes.remove(&connection);
+            }
             // Time is read inside the guard: commands of one session see it in the order in which they are applied.
             let now = self.now();
             let mut effects = Vec::new();

@@ -25,7 +25,16 @@ struct State {
     bytes: usize,
     /// Diffs were dropped: the socket must ask its session for a snapshot before it sends further presence.
     needs_snapshot: bool,
-    close: Option<CloseReason>,
+    close: Option<Farewell>,
+}
+
+/// Why a socket is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// The session let it go.
+    Ordered(CloseReason),
+    /// The client left, and that is durable.
+    Left,
 }
 
 /// Something to send.
@@ -43,7 +52,7 @@ pub enum Taken {
     /// Ask the session for a snapshot and send that.
     NeedsSnapshot,
     /// Everything before it was taken.
-    Close(CloseReason),
+    Close(Farewell),
 }
 
 impl Outbox {
@@ -76,8 +85,8 @@ impl Outbox {
     }
 
     /// Lets the socket close after what waits now. The first reason counts.
-    pub fn close(&self, reason: CloseReason) {
-        self.lock().close.get_or_insert(reason);
+    pub fn close(&self, farewell: Farewell) {
+        self.lock().close.get_or_insert(farewell);
         self.waker.wake();
     }
 
@@ -93,8 +102,8 @@ impl Outbox {
             }
             return Poll::Ready(Taken::Send(outgoing));
         }
-        if let Some(reason) = state.close {
-            return Poll::Ready(Taken::Close(reason));
+        if let Some(farewell) = state.close {
+            return Poll::Ready(Taken::Close(farewell));
         }
         if std::mem::take(&mut state.needs_snapshot) {
             return Poll::Ready(Taken::NeedsSnapshot);
@@ -156,10 +165,10 @@ mod tests {
     fn a_close_comes_after_what_waits_and_nothing_comes_after_it() {
         let outbox = Outbox::new(10_000);
         outbox.push(diff(1));
-        outbox.close(CloseReason::Kicked);
-        outbox.close(CloseReason::Restarting);
+        outbox.close(Farewell::Ordered(CloseReason::Kicked));
+        outbox.close(Farewell::Left);
         outbox.push(diff(2));
         assert!(matches!(take(&outbox), Poll::Ready(Taken::Send(_))));
-        assert!(matches!(take(&outbox), Poll::Ready(Taken::Close(CloseReason::Kicked))));
+        assert!(matches!(take(&outbox), Poll::Ready(Taken::Close(Farewell::Ordered(CloseReason::Kicked)))));
     }
 }

@@ -20,7 +20,8 @@ use super::convert::{close_code, close_of, encode_error, encode_event, encode_po
 use super::rate::{Bucket, Rate};
 use super::socket::{Inbound, Socket};
 use super::{SharedWs, host};
-use crate::hub::{Outbox, Outgoing, Taken};
+use crate::hub::{Farewell, Outbox, Outgoing, Taken};
+use crate::ledger::Receipt;
 
 /// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
 /// server no more than the rate, and this many take seconds.
@@ -79,6 +80,7 @@ pub(super) struct CloseGuard {
     member: Member,
     /// What is known so far; a task that panics leaves the pessimistic default.
     end: End,
+    reported: bool,
 }
 
 /// How a socket ended.
@@ -90,20 +92,33 @@ struct End {
 
 impl CloseGuard {
     pub(super) fn new(ws: SharedWs, session: SessionId, member: Member) -> Self {
-        Self { ws, session, member, end: End { reason: LeaveReason::Closed, proof: CloseProof::Silent } }
+        let end = End { reason: LeaveReason::Closed, proof: CloseProof::Silent };
+        Self { ws, session, member, end, reported: false }
+    }
+
+    /// Why the socket is being given up, should nothing better become known.
+    pub(super) fn end_as(&mut self, reason: LeaveReason) {
+        self.end.reason = reason;
+    }
+
+    /// Reports the end; the receipt says when it is durable. `None` when the session is gone already: then its own end
+    /// has closed the span.
+    fn report(&mut self, end: End) -> Option<Receipt> {
+        self.reported = true;
+        let command = Command::Closed { member: self.member, reason: end.reason, proof: end.proof };
+        let applied = self.ws.hub.apply(self.session, command);
+        self.ws.hub.forget_connection(self.member.connection);
+        self.ws.metrics.connection_closed(end.reason);
+        applied.ok().map(|applied| applied.receipt)
     }
 }
 
 impl Drop for CloseGuard {
     fn drop(&mut self) {
-        let End { reason, proof } = self.end;
-        let command = Command::Closed { member: self.member, reason, proof };
-        // The session may be gone already; then its end has closed the span.
-        if let Ok(applied) = self.ws.hub.apply(self.session, command) {
-            drop(applied);
+        if !self.reported {
+            // Nobody waits for this one.
+            drop(self.report(self.end));
         }
-        self.ws.hub.forget_connection(self.member.connection);
-        self.ws.metrics.connection_closed(reason);
     }
 }
 
@@ -214,7 +229,7 @@ impl Connection {
             Ok(ClientMessage::Update(update)) => self.on_update(update.state, now),
             _ if !self.take_from_bucket(now) => self.on_rate_exceeded(now),
             Ok(ClientMessage::Ping(ping)) => self.on_ping(context, &ping, now),
-            Ok(ClientMessage::Leave) => self.on_leave(now),
+            Ok(ClientMessage::Leave) => self.on_leave(),
             Ok(ClientMessage::Snapshot) => self.apply(Command::Snapshot { member: self.member }),
             Ok(ClientMessage::Join(_)) => self.answer(ErrorCode::AlreadyJoined),
             Ok(command @ (ClientMessage::End(_) | ClientMessage::Extend(_) | ClientMessage::Kick(_))) => {
@@ -248,12 +263,18 @@ impl Connection {
         }
     }
 
-    /// Takes the departure at its word and instant, then says goodbye.
-    fn on_leave(&mut self, now: Timestamp) {
-        if let Some(mut guard) = self.guard.take() {
-            guard.end = End { reason: LeaveReason::Left, proof: CloseProof::Observed };
-        }
-        self.begin_close(CloseCode::Normal, "", now);
+    /// Takes the departure at its word and instant. The goodbye acknowledges it, so it waits until the record is durable.
+    fn on_leave(&mut self) {
+        let Some(mut guard) = self.guard.take() else { return };
+        let receipt = guard.report(End { reason: LeaveReason::Left, proof: CloseProof::Observed });
+        let outbox = self.outbox.clone();
+        self.ws.tasks.spawn(async move {
+            let durable = match receipt {
+                Some(receipt) => receipt.durable().await,
+                None => Ok(()),
+            };
+            outbox.close(durable.map_or(Farewell::Ordered(CloseReason::Restarting), |()| Farewell::Left));
+        });
     }
 
     fn take_from_bucket(&mut self, now: Timestamp) -> bool {
@@ -344,7 +365,8 @@ impl Connection {
                     self.socket.send_text(encode_error(code, None, None)).ok();
                 }
                 Poll::Ready(Taken::NeedsSnapshot) => self.apply(Command::Snapshot { member: self.member }),
-                Poll::Ready(Taken::Close(reason)) => self.on_close_order(reason),
+                Poll::Ready(Taken::Close(Farewell::Ordered(reason))) => self.on_close_order(reason),
+                Poll::Ready(Taken::Close(Farewell::Left)) => self.begin_close(CloseCode::Normal, "", self.now()),
             }
         }
         match self.socket.poll_flush(context) {

@@ -14,7 +14,7 @@ use hyper::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
-use rollcall_core::{Event, Join, Member, Timestamp};
+use rollcall_core::{Event, Join, LeaveReason, Member, Timestamp};
 use rollcall_protocol::{ClientMessage, ErrorCode, JoinRequest, SUBPROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{Instrument, debug, info_span};
@@ -108,6 +108,8 @@ async fn admit(ws: &SharedWs, mut socket: Socket, address: SocketAddr, origin_al
             ws.metrics.connection_opened();
             Some(Connection::new(socket, outbox, clock, guard, ws.hub.clock().now()))
         }
+        // It did not even read its `joined`: words would be lost on it.
+        Err(Refused { code: ErrorCode::SlowConsumer, .. }) => None,
         Err(refused) => {
             refuse(ws, socket, refused).await;
             None
@@ -232,7 +234,7 @@ async fn enter_session(
         }
     };
     // From here on the end is reported whatever happens, also if the join never becomes durable.
-    let guard = CloseGuard::new(ws.clone(), session, member);
+    let mut guard = CloseGuard::new(ws.clone(), session, member);
     let durable =
         if ws.options.ack_in_postgres { applied.receipt.in_postgres().await } else { applied.receipt.durable().await };
     if durable.is_err() {
@@ -247,10 +249,17 @@ async fn enter_session(
         durability: if ws.options.ack_in_postgres { "postgres" } else { "local" },
         server_time: ws.hub.clock().now(),
     };
-    // A peer that has gone meanwhile, or does not read, is noticed by the connection's task.
     let sending = socket.send_shared_when_ready(encode_joined(joined, &extras));
-    tokio::time::timeout(ws.options.slow_consumer_timeout, sending).await.ok();
-    Ok((outbox, clock, guard))
+    match tokio::time::timeout(ws.options.slow_consumer_timeout, sending).await {
+        Ok(Ok(())) => Ok((outbox, clock, guard)),
+        // Gone meanwhile.
+        Ok(Err(())) => Err(ErrorCode::SlowConsumer.into()),
+        // A part of the frame is out: nothing that the peer could understand can follow.
+        Err(_) => {
+            guard.end_as(LeaveReason::SlowConsumer);
+            Err(ErrorCode::SlowConsumer.into())
+        }
+    }
 }
 
 fn dispatch_code(error: DispatchError) -> ErrorCode {

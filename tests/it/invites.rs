@@ -77,6 +77,23 @@ async fn a_limited_invite_lets_in_exactly_as_many_as_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn uses_of_an_open_invite_are_counted_by_people_and_not_by_sockets() {
+    let app = TestApp::start().await;
+    let (session, _) = app.room().await;
+    let invite = app.invite(&session, json!({})).await;
+    let ann = app.join(&invite.token, "Ann").await;
+    let _bob = app.join(&invite.token, "Bob").await;
+    let resume = ann.resume().to_owned();
+    ann.close().await;
+    let _again = Client::join_with(&app.url, json!({ "token": resume })).await;
+    app.eventually_counts("select count(*) from rollcall.participation_spans", 3).await;
+    assert_eq!(
+        app.database.number(&format!("select uses from rollcall.invites where invite_id = '{}'", invite.id)).await,
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revoking_closes_those_who_came_by_it_and_nobody_else() {
     let app = TestApp::start().await;
     let (session, token) = app.room().await;

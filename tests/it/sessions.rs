@@ -114,3 +114,19 @@ async fn what_is_done_in_another_process_reaches_those_inside() {
     assert_eq!(ann.expect("ended").await["code"], "completed");
     assert_eq!(ann.closed().await, 4000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_removed_while_absent_does_not_come_back() {
+    let app = TestApp::start().await;
+    let (session, token) = app.room().await;
+    let _host = app.join(&token, "Host").await;
+    let mut ann = app.join(&token, "Ann").await;
+    let (participant, resume) = (ann.participant().to_owned(), ann.resume().to_owned());
+    ann.send(json!({ "type": "leave" })).await;
+    assert_eq!(ann.closed().await, 1000);
+    app.eventually_counts("select count(*) from rollcall.participants where status = 'left'", 1).await;
+    let path = format!("/v1/sessions/{session}/participants/{participant}");
+    assert_eq!(app.api.call("DELETE", &path, None).await.0 / 100, 2);
+    let refusal = Client::try_join(&app.url, json!({ "token": resume })).await.err().expect("refused");
+    assert_eq!((refusal.error.as_deref(), refusal.close), (Some("kicked"), 4001));
+}

@@ -23,6 +23,7 @@ pub(super) async fn write(
     resolve_heard(conn, epoch, &mut folded).await?;
     let effective_ends = write_sessions(conn, &folded).await?;
     write_joined(conn, &folded).await?;
+    write_uses(conn, &folded).await?;
     write_changed(conn, &folded).await?;
     write_names(conn, &folded).await?;
     write_opened(conn, &folded).await?;
@@ -116,6 +117,30 @@ async fn write_joined(conn: &mut PgConnection, folded: &Folded) -> Result<(), St
         &column.of(|(.., fold)| fold.left.map(|(at, _)| to_utc(at))) as &[Option<DateTime<Utc>>],
         &column.of(|(.., fold)| left_reason(fold)) as &[Option<String>],
         &column.of(|(.., fold)| fold.kicked_at.map(to_utc)) as &[Option<DateTime<Utc>>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn write_uses(conn: &mut PgConnection, folded: &Folded) -> Result<(), StoreError> {
+    let used: Vec<(&Person, &Arrival, Uuid)> = folded
+        .participants
+        .iter()
+        .filter_map(|(person, fold)| {
+            let arrival = fold.arrived.as_ref()?;
+            Some((person, arrival, arrival.invite?.0))
+        })
+        .collect();
+    if used.is_empty() {
+        return Ok(());
+    }
+    let column = Columns(&used);
+    sqlx::query_file!(
+        "src/store/queries/ledger_invite_uses.sql",
+        &column.of(|(.., invite)| *invite),
+        &column.of(|(person, ..)| person.1.0),
+        &column.of(|(_, arrival, _)| to_utc(arrival.first_at)),
     )
     .execute(conn)
     .await?;

@@ -170,8 +170,9 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         self.require_active()?;
-        let kicked = std::mem::take(&mut self.spec.kicked);
-        self.spec = SessionSpec { kicked, ..spec };
+        // Whoever was removed while absent is known to the control plane alone; nobody is ever let back in by a change.
+        self.kicked.extend(spec.kicked.iter().copied());
+        self.spec = spec;
         self.end_not_before(now);
         self.review_end(now, effects);
         Ok(())
