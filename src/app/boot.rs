@@ -1,6 +1,6 @@
 //! Phases one and two: build every part and connect them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -244,6 +244,7 @@ fn ws_options(config: &Config, origins: OriginPolicy) -> WsOptions {
     let ws = &config.ws;
     WsOptions {
         origins,
+        is_trusted_proxy: trusted_proxies(config),
         first_frame_timeout: ws.first_frame_timeout_s.duration(),
         frame_bytes_max: ws.frame_bytes_max.as_usize(),
         message_bytes_max: ws.message_bytes_max.as_usize(),
@@ -263,7 +264,6 @@ fn ws_options(config: &Config, origins: OriginPolicy) -> WsOptions {
 
 fn http_settings(config: &Config) -> HttpSettings {
     let http = &config.http;
-    let trusted_proxies = http.trusted_proxies.clone();
     HttpSettings {
         body_bytes_max: http.body_bytes_max.as_usize(),
         request_timeout: http.request_timeout_s.duration(),
@@ -271,8 +271,13 @@ fn http_settings(config: &Config) -> HttpSettings {
         requests_per_key_burst: http.requests_per_key_burst,
         invite_checks_per_address_per_min: http.invite_checks_per_address_per_min,
         failed_keys_per_address_per_min: http.failed_keys_per_address_per_min,
-        is_trusted_proxy: Arc::new(move |address| trusted_proxies.iter().any(|range| range.contains(address))),
+        is_trusted_proxy: trusted_proxies(config),
     }
+}
+
+fn trusted_proxies(config: &Config) -> Arc<dyn Fn(IpAddr) -> bool + Send + Sync> {
+    let ranges = config.http.trusted_proxies.clone();
+    Arc::new(move |address| ranges.iter().any(|range| range.contains(address)))
 }
 
 fn gate(config: &Config) -> Gate {

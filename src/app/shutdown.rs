@@ -58,8 +58,10 @@ async fn flush(app: &App) {
     }
     let status = app.ledger.status();
     let left = status.appended_seq - status.applied_seq;
-    if left > 0 {
-        warn!(records = left, "records stay in the journal; the next start brings them to Postgres");
+    let open = app.hub.connections_open();
+    if left > 0 || open > 0 {
+        // Not closed cleanly: the next start takes the epoch up like one that crashed.
+        warn!(records = left, connections = open, "the epoch stays open; the next start brings it to its end");
         return;
     }
     if let Err(error) = app.store.close_epoch(app.ledger.epoch(), EpochState::Drained).await {

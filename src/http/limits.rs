@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
-use axum::http::HeaderName;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, HeaderName};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -59,10 +59,18 @@ impl<K: Hash + Eq + Clone> Limit<K> {
 
 /// The address a request comes from, as limits count it. Without a peer (in tests) all requests share one.
 pub fn address_of(parts: &Parts, is_trusted_proxy: &dyn Fn(IpAddr) -> bool) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    client_address(&parts.headers, &parts.extensions, is_trusted_proxy)
+}
+
+/// The same for a request that is not taken apart.
+pub fn client_address(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    is_trusted_proxy: &dyn Fn(IpAddr) -> bool,
+) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip().to_canonical());
-    let forwarded: Vec<&str> = parts
-        .headers
+    let forwarded: Vec<&str> = headers
         .get_all(X_FORWARDED_FOR)
         .iter()
         .filter_map(|value| value.to_str().ok())

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::rate::{Bucket, Rate};
 
-/// Limits for one address; an IPv6 address counts with its /64. Zero lifts a limit, as `dev` does with all.
+/// Limits for one address, behind trusted proxies the client's; an IPv6 address counts with its /64. Zero lifts a limit, as `dev` does with all.
 #[derive(Debug, Clone, Copy)]
 pub struct AddressLimits {
     pub connections_per_s: u32,
@@ -92,11 +92,10 @@ impl Gate {
     /// Lets a new socket in, or says why not. `connections_open` are the joined ones.
     pub(super) fn enter(
         self: &Arc<Self>,
-        address: IpAddr,
+        key: IpAddr,
         connections_open: usize,
         now: Timestamp,
     ) -> Result<Unauthenticated, Turned> {
-        let key = network_of(address);
         let mut state = self.lock();
         if state.unauthenticated >= self.unauthenticated_max || connections_open >= self.connections_max {
             return Err(Turned::Overloaded);
@@ -131,7 +130,7 @@ impl Gate {
         if let Some(rate) = self.failed_join_rate() {
             let mut state = self.lock();
             // Taking from an empty bucket changes nothing, and that is right: the address is refused already.
-            state.address(network_of(address), now).failed_joins.take(rate, now).ok();
+            state.address(address, now).failed_joins.take(rate, now).ok();
         }
     }
 
@@ -139,7 +138,7 @@ impl Gate {
     pub(super) fn may_join(&self, address: IpAddr, now: Timestamp) -> Result<(), Turned> {
         let Some(rate) = self.failed_join_rate() else { return Ok(()) };
         let mut state = self.lock();
-        let mut bucket = state.address(network_of(address), now).failed_joins;
+        let mut bucket = state.address(address, now).failed_joins;
         bucket.take(rate, now).map_err(Turned::Limited)
     }
 
@@ -171,19 +170,6 @@ impl State {
         if self.addresses.len() >= ADDRESSES_MAX {
             self.addresses.retain(|_, entry| entry.unauthenticated > 0);
         }
-    }
-}
-
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => match address.to_ipv4_mapped() {
-            Some(address) => IpAddr::V4(address),
-            None => {
-                let [a, b, c, d, ..] = address.segments();
-                IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-            }
-        },
     }
 }
 
@@ -239,13 +225,5 @@ mod tests {
         }
         let Err(Turned::Limited(until)) = gate.may_join(address, Timestamp::ZERO) else { panic!("not limited") };
         assert!(gate.may_join(address, until).is_ok());
-    }
-
-    #[test]
-    fn ipv6_counts_by_network() {
-        let first: IpAddr = "2001:db8:1:2::1".parse().expect("address");
-        let second: IpAddr = "2001:db8:1:2:ffff::9".parse().expect("address");
-        assert_eq!(network_of(first), network_of(second));
-        assert_eq!(network_of("::ffff:10.0.0.1".parse().expect("address")), IpAddr::from([10, 0, 0, 1]));
     }
 }

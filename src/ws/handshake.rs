@@ -3,10 +3,10 @@
 //! A browser cannot read the status of a failed upgrade, so refusals come after it: an `error` frame with a sentence,
 //! then a close code.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{
@@ -26,15 +26,12 @@ use super::gate::{Turned, Unauthenticated};
 use super::socket::{Inbound, Socket};
 use crate::admission::{AdmissionError, Grant, join_refusal_code};
 use crate::config::OriginPolicy;
+use crate::http::limits::client_address;
 use crate::http::problem;
 use crate::hub::{DispatchError, Outgoing, Taken};
 
 /// `GET /v1/ws`.
-pub async fn upgrade(
-    State(ws): State<SharedWs>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    mut request: Request,
-) -> Response {
+pub async fn upgrade(State(ws): State<SharedWs>, mut request: Request) -> Response {
     let Some(accept) = accept_key(request.headers()) else {
         return problem(ErrorCode::InvalidRequest, "this is a WebSocket endpoint: send an upgrade request, version 13");
     };
@@ -48,6 +45,7 @@ pub async fn upgrade(
     let Ok(permit) = ws.gate.handshakes.clone().acquire_owned().await else {
         return problem(ErrorCode::Overloaded, "the server is stopping");
     };
+    let address = client_address(request.headers(), request.extensions(), &*ws.options.is_trusted_proxy);
     let origin_allowed = is_origin_allowed(request.headers(), &ws.options.origins);
     let task = ws.clone();
     let span = info_span!("ws.connection");
@@ -89,7 +87,7 @@ impl From<ErrorCode> for Refused {
 }
 
 /// Everything between the upgrade and the `joined` frame.
-async fn admit(ws: &SharedWs, mut socket: Socket, address: SocketAddr, origin_allowed: bool) -> Option<Connection> {
+async fn admit(ws: &SharedWs, mut socket: Socket, address: IpAddr, origin_allowed: bool) -> Option<Connection> {
     let outcome = match enter(ws, address, origin_allowed) {
         Err(refused) => Err(refused),
         Ok(unauthenticated) => match first_frame(ws, &mut socket).await {
@@ -117,7 +115,7 @@ async fn admit(ws: &SharedWs, mut socket: Socket, address: SocketAddr, origin_al
     }
 }
 
-fn enter(ws: &SharedWs, address: SocketAddr, origin_allowed: bool) -> Result<Unauthenticated, Refused> {
+fn enter(ws: &SharedWs, address: IpAddr, origin_allowed: bool) -> Result<Unauthenticated, Refused> {
     if !origin_allowed {
         return Err(ErrorCode::OriginRefused.into());
     }
@@ -125,7 +123,7 @@ fn enter(ws: &SharedWs, address: SocketAddr, origin_allowed: bool) -> Result<Una
         return Err(ErrorCode::Restarting.into());
     }
     let now = ws.hub.clock().now();
-    ws.gate.enter(address.ip(), ws.hub.connections_open(), now).map_err(|turned| refusal_of(turned, now))
+    ws.gate.enter(address, ws.hub.connections_open(), now).map_err(|turned| refusal_of(turned, now))
 }
 
 fn refusal_of(turned: Turned, now: Timestamp) -> Refused {
@@ -169,14 +167,9 @@ async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<Jo
 
 type Joined = (std::sync::Arc<crate::hub::Outbox>, std::sync::Arc<rollcall_core::ConnectionClock>, CloseGuard);
 
-async fn join(
-    ws: &SharedWs,
-    socket: &mut Socket,
-    address: SocketAddr,
-    request: JoinRequest,
-) -> Result<Joined, Refused> {
+async fn join(ws: &SharedWs, socket: &mut Socket, address: IpAddr, request: JoinRequest) -> Result<Joined, Refused> {
     let started_at = ws.hub.clock().now();
-    ws.gate.may_join(address.ip(), started_at).map_err(|turned| refusal_of(turned, started_at))?;
+    ws.gate.may_join(address, started_at).map_err(|turned| refusal_of(turned, started_at))?;
     let state = request.state.as_ref().map(|state| state.get());
     if state.is_some_and(|state| state.len() > ws.options.state_bytes_max) {
         return Err(ErrorCode::StateTooLarge.into());
@@ -184,7 +177,7 @@ async fn join(
     let permit = ws.gate.handshakes.acquire().await;
     let grant = ws.admission.admit(&request).await.map_err(|error| {
         if error.is_clients_fault() {
-            ws.gate.join_failed(address.ip(), started_at);
+            ws.gate.join_failed(address, started_at);
         }
         ws.metrics.join_refused(error.code());
         refused_by(&error)

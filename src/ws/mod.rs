@@ -13,6 +13,7 @@ mod rate;
 mod socket;
 mod wire;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,10 +29,12 @@ use crate::metrics::WsMetrics;
 use tokio_util::task::TaskTracker;
 
 /// Limits and times of sockets. The configuration documents each.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WsOptions {
     /// Origins whose pages may connect.
     pub origins: OriginPolicy,
+    /// Proxies whose `X-Forwarded-For` is believed; the limits by address count the client behind them.
+    pub is_trusted_proxy: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
     pub first_frame_timeout: Duration,
     pub frame_bytes_max: usize,
     pub message_bytes_max: usize,

@@ -202,6 +202,24 @@ async fn an_address_that_guesses_tokens_must_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn behind_a_trusted_proxy_the_client_is_limited_and_not_the_proxy() {
+    let app = TestApp::start_with(&[
+        ("WS__FAILED_JOINS_PER_ADDRESS_PER_MIN", "1"),
+        ("HTTP__TRUSTED_PROXIES", "127.0.0.1/32"),
+    ])
+    .await;
+    let (_, token) = app.room().await;
+    let try_from = async |client: &str, token: &str| {
+        let mut socket = Client::connect_with(&app.url, &[("x-forwarded-for", client)]).await;
+        socket.send_join(json!({ "token": token })).await;
+        socket.next().await.expect("an answer")
+    };
+    assert_eq!(try_from("192.0.2.1", "guess").await["code"], "token_invalid");
+    assert_eq!(try_from("192.0.2.1", &token).await["code"], "rate_limited");
+    assert_eq!(try_from("192.0.2.2", &token).await["type"], "joined");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_json_over_http_is_a_problem_and_not_a_crash() {
     let app = TestApp::start().await;
     let deep = format!("{}1{}", "[".repeat(20_000), "]".repeat(20_000));

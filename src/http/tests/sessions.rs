@@ -173,7 +173,7 @@ async fn kicks_reach_who_is_present_and_bar_who_was() {
     world.delete(&path).await.ok(204);
     let people = world.get(&format!("/v1/sessions/{id}/participants")).await.ok(200);
     assert!(people["data"][0]["kicked_at"].is_string(), "{people}");
-    assert_eq!(world.trail(&id).await, ["session_created", "session_updated"], "barred once");
+    assert_eq!(world.trail(&id).await, ["session_created", "participant_barred"], "barred once");
 }
 
 #[tokio::test]

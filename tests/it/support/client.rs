@@ -33,11 +33,15 @@ impl Client {
     }
 
     pub async fn connect_from(url: &str, origin: Option<&str>) -> Self {
+        let headers: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+        Self::connect_with(url, &headers).await
+    }
+
+    pub async fn connect_with(url: &str, headers: &[(&'static str, &str)]) -> Self {
         let mut request = format!("{}/v1/ws", url.replacen("http", "ws", 1)).into_client_request().expect("request");
-        let headers = request.headers_mut();
-        headers.insert("sec-websocket-protocol", "rollcall.v1".parse().expect("header"));
-        if let Some(origin) = origin {
-            headers.insert("origin", origin.parse().expect("header"));
+        request.headers_mut().insert("sec-websocket-protocol", "rollcall.v1".parse().expect("header"));
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("header"));
         }
         let (socket, response) = connect_async(request).await.expect("upgraded");
         assert_eq!(response.headers()["sec-websocket-protocol"], "rollcall.v1");
