@@ -37,6 +37,11 @@ docs: need-cargo ## Write the generated documents anew
 sqlx: need-cargo need-postgres ## Write .sqlx anew after a change of SQL
 	bash scripts/sqlx.sh
 
+.PHONY: bench
+bench: need-cargo need-postgres ## Measure a release build against its budgets (docs/BENCHMARKS.md); BENCH="ping join" for some
+	$(CARGO) build --release --workspace
+	./target/release/rollcall-load bench $(BENCH)
+
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }
