@@ -148,8 +148,7 @@ create table rollcall.invite_uses (
     invite_id uuid not null,
     participant_id uuid not null,
     used_at timestamptz not null,
-    constraint invite_uses_pkey primary key (invite_id, participant_id),
-    constraint invite_uses_invite_fkey foreign key (invite_id) references rollcall.invites (invite_id)
+    constraint invite_uses_pkey primary key (invite_id, participant_id)
 );
 comment on table rollcall.invite_uses is
     'Who came in by which invite. A use is the first admission of a participant; its returns are free.';
@@ -171,10 +170,10 @@ create table rollcall.participants (
     leave_reason text,
     kicked_at timestamptz,
     constraint participants_pkey primary key (session_id, participant_id),
-    constraint participants_identity_key unique (session_id, identity, identity_verified),
     constraint participants_status_known check (status in ('active', 'away', 'reconnecting', 'left')),
     constraint participants_leave_complete check ((status = 'left') = (left_at is not null))
 ) with (fillfactor = 75);
+create index participants_identity_idx on rollcall.participants (session_id, identity);
 comment on table rollcall.participants is
     'One row per identity and session, however often it comes back. Presence as people see it; bill from participation_spans.';
 comment on column rollcall.participants.participant_id is
@@ -282,6 +281,18 @@ comment on column rollcall.session_audit_log.recorded_at is 'When the row reache
 
 create table rollcall.session_audit_log_default partition of rollcall.session_audit_log default;
 comment on table rollcall.session_audit_log_default is 'Safety net: rows for months without a partition of their own.';
+
+create table rollcall.refused_records (
+    epoch bigint not null,
+    seq bigint not null,
+    body bytea not null,
+    error text not null,
+    refused_at timestamptz not null default clock_timestamp(),
+    constraint refused_records_pkey primary key (epoch, seq)
+);
+comment on table rollcall.refused_records is
+    'Records that the tables refused as data: kept whole for a person to look at, so that one record never stops the ledger. Counts as present in (epoch, seq).';
+comment on column rollcall.refused_records.body is 'The record as the journal has it, JSON in UTF-8.';
 
 create table rollcall.evidence_marks (
     epoch bigint not null,

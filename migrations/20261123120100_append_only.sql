@@ -30,3 +30,10 @@ create trigger evidence_marks_no_truncate before truncate on rollcall.evidence_m
     for each statement execute function rollcall.deny_change();
 alter table rollcall.evidence_marks enable always trigger evidence_marks_append_only;
 alter table rollcall.evidence_marks enable always trigger evidence_marks_no_truncate;
+
+create trigger refused_records_append_only before update or delete on rollcall.refused_records
+    for each row execute function rollcall.deny_change();
+create trigger refused_records_no_truncate before truncate on rollcall.refused_records
+    for each statement execute function rollcall.deny_change();
+alter table rollcall.refused_records enable always trigger refused_records_append_only;
+alter table rollcall.refused_records enable always trigger refused_records_no_truncate;

@@ -4,6 +4,7 @@
 mod boot;
 mod data_dir;
 mod dev;
+mod node_lock;
 mod shutdown;
 mod upkeep;
 
@@ -56,6 +57,10 @@ pub enum AppError {
     JwtKeys(#[from] crate::admission::JwtKeysError),
     #[error("the system refused a thread or signal handler")]
     System(#[source] std::io::Error),
+    #[error(
+        "another server with node_name {name} uses this database; stop it, or give this one a node_name of its own"
+    )]
+    NodeNameTaken { name: String },
     #[error("a part of the server failed; see the log")]
     PartFailed,
 }

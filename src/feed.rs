@@ -52,9 +52,30 @@ async fn catch_up(hub: &Hub, store: &Store, after: &mut i64) -> Result<(), Store
             *after = change.seq;
         }
         if is_last {
-            return Ok(());
+            return resync_if_set_back(hub, store, after).await;
         }
     }
+}
+
+/// A database restored to an earlier point counts its changes from there again: what this node knows of its sessions is
+/// compared as a whole, and the feed goes on from where the database is.
+async fn resync_if_set_back(hub: &Hub, store: &Store, after: &mut i64) -> Result<(), StoreError> {
+    let latest = store.latest_change().await?;
+    if latest >= *after {
+        return Ok(());
+    }
+    warn!(latest, known = *after, "the database was set back; comparing every session");
+    for session in hub.session_ids() {
+        match store.load_session(session).await? {
+            Some(LoadedSession { ended: Some((reason, at)), .. }) => {
+                apply(hub, session, Command::End { reason, by: Actor::Operator, at, recorded: true });
+            }
+            Some(loaded) => reconfigure(hub, session, loaded),
+            None => {}
+        }
+    }
+    *after = latest;
+    Ok(())
 }
 
 async fn follow_one(hub: &Hub, store: &Store, session: SessionId, change: &Change) -> Result<(), StoreError> {

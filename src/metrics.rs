@@ -102,7 +102,12 @@ impl Collector for LiveMetrics {
             let gauge = ConstGauge::<i64>::new(value as i64);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        let counters: [(&str, &str, u64); 3] = [
+        let counters: [(&str, &str, u64); 4] = [
+            (
+                "rollcall_records_refused",
+                "Records that Postgres refused as data; look into rollcall.refused_records",
+                status.records_refused_total,
+            ),
             ("rollcall_ledger_records", "Records numbered", status.appended_seq as u64),
             ("rollcall_flush_batches", "Batches that Postgres took", status.flush_batches_total),
             ("rollcall_flush_failures", "Batches that Postgres did not take", status.flush_failures_total),

@@ -159,7 +159,9 @@ impl JwtVerifier {
         if stay_until <= now {
             return Err(ErrorCode::TokenExpired);
         }
-        let fits = |text: &str, bytes_max| !text.is_empty() && text.len() <= bytes_max;
+        let fits = |text: &str, bytes_max| {
+            !text.trim().is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
+        };
         if !fits(&claims.sub, IDENTITY_BYTES_MAX) {
             return Err(invalid);
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::node_lock::NodeLock;
 use super::{
     Admission, ApiState, App, AppError, Clock, Config, Control, ControlSettings, FlusherOptions, Gate, HttpMetrics,
     HttpSettings, Hub, HubLimits, Journal, Ledger, LedgerLimits, Lifecycle, Live, Mode, Readiness, RootKey, Store,
@@ -50,8 +51,14 @@ pub(super) async fn build(
         (None, None) => return Err(AppError::NoDatabase),
     };
     let store = connect(&config, &database_url, clock).await?;
-    let migrated = store.migrate().await?;
-    info!(applied = migrated.migrations_applied, functions = migrated.functions_applied, "database schema is current");
+    // A role that may only use the schema can run the server once somebody else has migrated.
+    if store.schema_is_current().await.unwrap_or(false) {
+        store.ensure_audit_partitions().await?;
+    } else {
+        let migrated = store.migrate().await?;
+        info!(applied = migrated.migrations_applied, functions = migrated.functions_applied, "schema migrated");
+    }
+    let node_lock = NodeLock::take(&store, &config.node_name, clock).await?;
 
     let lease = config.ledger.lease_s.duration();
     let mut journal = Journal::open(&config.data_dir.join("journal.sqlite"))?;
@@ -110,6 +117,7 @@ pub(super) async fn build(
     let after = store.latest_change().await?;
     load_live_state(&hub, &store, report.attested_until).await?;
     lifecycle.spawn("feed", crate::feed::follow(hub.clone(), store.clone(), after, lifecycle.soft.clone()));
+    lifecycle.spawn("node.lock", node_lock.keep(store.clone(), lifecycle.soft.clone()));
     let failing = lifecycle.clone();
     tokio::spawn(async move {
         fatal.cancelled().await;

@@ -89,6 +89,10 @@ impl Control {
         self.commit(transaction).await?;
         let hold = Command::Hold { hold_until: timestamp(hold_until), expires_at: expires_at.map(timestamp) };
         self.tell(session, hold).await;
+        if self.live.ended(session) == Some(true) {
+            // Its timer was faster: the end stands, and the extension is only in the trail.
+            return Err(ControlError::SessionEnded);
+        }
         Ok(Done::fresh(view))
     }
 

@@ -14,7 +14,7 @@ pub const TITLE_CHARACTERS_MAX: usize = 200;
 /// Longest `name` of a person, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 100;
 /// Longest `identity`, in bytes.
-pub const IDENTITY_BYTES_MAX: usize = 255;
+pub use crate::admission::IDENTITY_BYTES_MAX;
 /// Longest free-text reason of an end, in characters.
 pub const REASON_CHARACTERS_MAX: usize = 200;
 /// Largest `metadata` as compact JSON, in bytes.

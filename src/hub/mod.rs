@@ -265,6 +265,10 @@ impl Hub {
         self.inner.draining.load(Relaxed)
     }
 
+    pub fn session_ids(&self) -> Vec<SessionId> {
+        self.inner.sessions.ids()
+    }
+
     pub fn sessions_live(&self) -> usize {
         self.inner.sessions.len()
     }

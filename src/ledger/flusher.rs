@@ -136,8 +136,13 @@ impl Flusher {
             return Err(FlushError::Gap { from: applied + 1, to: batch.first_seq - 1 });
         }
         let started_at = self.clock.now();
-        let outcome =
-            crate::store::apply_batch(connection, epoch, batch.first_seq, &batch.records, self.options.lease).await?;
+        let (outcome, refused) =
+            crate::store::apply_or_set_aside(connection, epoch, batch.first_seq, &batch.records, self.options.lease)
+                .await?;
+        if refused > 0 {
+            self.ledger.shared.flush.refused_total.fetch_add(refused, Relaxed);
+            error!(refused, "Postgres refused records as data; they are kept in rollcall.refused_records");
+        }
         match outcome {
             BatchOutcome::Applied { audit_rows } => {
                 let took = self.clock.now().since(started_at);

@@ -69,6 +69,7 @@ struct FlushHealth {
     failing: AtomicBool,
     failures_total: AtomicU64,
     batches_total: AtomicU64,
+    refused_total: AtomicU64,
     /// Duration of the last batch in microseconds.
     last_batch_us: AtomicI64,
 }
@@ -120,6 +121,8 @@ pub struct LedgerStatus {
     pub postgres_failing: bool,
     pub flush_failures_total: u64,
     pub flush_batches_total: u64,
+    /// Records that Postgres refused as data and that were set aside.
+    pub records_refused_total: u64,
     pub last_batch_us: i64,
 }
 
@@ -221,6 +224,7 @@ impl Ledger {
             broken,
             postgres_failing: shared.flush.failing.load(Relaxed),
             flush_failures_total: shared.flush.failures_total.load(Relaxed),
+            records_refused_total: shared.flush.refused_total.load(Relaxed),
             flush_batches_total: shared.flush.batches_total.load(Relaxed),
             last_batch_us: shared.flush.last_batch_us.load(Relaxed),
         }

@@ -129,7 +129,9 @@ async fn flush_rest(
         if batch.first_seq != *applied + 1 {
             return Err(RecoveryError::Gap { epoch, from: *applied + 1, to: batch.first_seq - 1 });
         }
-        match crate::store::apply_batch(connection, epoch, batch.first_seq, &batch.records, lease).await? {
+        let applied_batch =
+            crate::store::apply_or_set_aside(connection, epoch, batch.first_seq, &batch.records, lease).await?;
+        match applied_batch.0 {
             BatchOutcome::Applied { .. } => {
                 flushed += batch.records.len();
                 *applied = batch.last_seq();

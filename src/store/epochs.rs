@@ -68,8 +68,24 @@ impl Store {
         Ok(Epoch(epoch))
     }
 
+    /// Takes the name of a node for as long as this connection lives: two servers under one name would close each other's
+    /// spans. Returns whether it was free.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn lock_node_name(conn: &mut PgConnection, node_name: &str) -> Result<bool, StoreError> {
+        let free = sqlx::query_scalar!(
+            r#"select pg_try_advisory_lock(hashtext('rollcall.node'), hashtext($1)) as "free!""#,
+            node_name
+        )
+        .fetch_one(conn)
+        .await?;
+        Ok(free)
+    }
+
     /// Puts back an epoch that a restore of the database to an earlier point has forgotten, with nothing applied, and
-    /// makes sure that its number is not handed out again. Does nothing when the epoch is known.
+    /// makes sure that its number is not handed out again. It attests to nothing until its marks are fed again. Does nothing
+    /// when the epoch is known.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -78,7 +94,7 @@ impl Store {
         // Two nodes at once must not set the sequence back.
         sqlx::query!("lock table rollcall.node_epochs in share row exclusive mode").execute(&mut *tx).await?;
         sqlx::query!(
-            "insert into rollcall.node_epochs (epoch, node_name, started_at, attested_until) values ($1, $2, $3, $3)
+            "insert into rollcall.node_epochs (epoch, node_name, started_at, attested_until) values ($1, $2, $3, 'epoch')
              on conflict (epoch) do nothing",
             epoch.0,
             node_name,

@@ -30,6 +30,21 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether Postgres refused what was to be stored, rather than how: a value it cannot hold, or a constraint. Such a
+    /// row is refused every time.
+    pub fn is_about_data(&self) -> bool {
+        match self {
+            Self::Conflict { .. } => true,
+            // 22 data exception, 23 integrity, 54 a limit of the program, such as the size of an index row.
+            Self::Database(sqlx::Error::Database(error)) => {
+                matches!(error.code().as_deref().and_then(|code| code.get(..2)), Some("22" | "23" | "54"))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {

@@ -76,6 +76,69 @@ pub async fn apply_batch(
     }
 }
 
+/// Applies a batch like [`apply_batch`]. A record that Postgres refuses as data is found by halving, kept whole in
+/// `refused_records`, and takes its place in the sequence: one record never stops the ledger. Returns how many were refused.
+///
+/// # Errors
+/// As [`apply_batch`], but not for what is wrong with a record.
+pub async fn apply_or_set_aside(
+    conn: &mut PgConnection,
+    epoch: Epoch,
+    first_seq: i64,
+    records: &[Record],
+    lease: Duration,
+) -> Result<(BatchOutcome, u64), StoreError> {
+    match apply_batch(conn, epoch, first_seq, records, lease).await {
+        Err(error) if error.is_about_data() && records.len() > 1 => {
+            let (head, tail) = records.split_at(records.len() / 2);
+            match Box::pin(apply_or_set_aside(conn, epoch, first_seq, head, lease)).await? {
+                (BatchOutcome::Applied { .. } | BatchOutcome::AlreadyApplied { .. }, refused) => {
+                    let first_seq = first_seq + head.len() as i64;
+                    let (outcome, more) = Box::pin(apply_or_set_aside(conn, epoch, first_seq, tail, lease)).await?;
+                    Ok((outcome, refused + more))
+                }
+                stopped => Ok(stopped),
+            }
+        }
+        Err(error) if error.is_about_data() && records.len() == 1 => {
+            set_aside(conn, epoch, first_seq, &records[0], &error, lease).await?;
+            Ok((BatchOutcome::Applied { audit_rows: 0 }, 1))
+        }
+        outcome => Ok((outcome?, 0)),
+    }
+}
+
+async fn set_aside(
+    conn: &mut PgConnection,
+    epoch: Epoch,
+    seq: i64,
+    record: &Record,
+    error: &StoreError,
+    lease: Duration,
+) -> Result<(), StoreError> {
+    let reason = match error {
+        StoreError::Database(sqlx::Error::Database(database)) => {
+            format!("{}: {}", database.code().unwrap_or_default(), database.message())
+        }
+        error => error.to_string(),
+    };
+    let body = serde_json::to_vec(record).expect("a record is plain data");
+    let mut tx = conn.begin().await?;
+    if advance(&mut tx, epoch, seq - 1, seq, None, lease).await? {
+        sqlx::query!(
+            "insert into rollcall.refused_records (epoch, seq, body, error) values ($1, $2, $3, $4)",
+            epoch.0,
+            seq,
+            body,
+            reason,
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 async fn advance(
     conn: &mut PgConnection,
     epoch: Epoch,

@@ -35,7 +35,7 @@ use sqlx::{ConnectOptions, PgConnection, PgPool};
 
 pub use epochs::EpochState;
 pub use error::StoreError;
-pub use ledger::{BatchOutcome, apply_batch};
+pub use ledger::{BatchOutcome, apply_batch, apply_or_set_aside};
 pub use live::{Consumed, LoadedSession, StoredInvite};
 pub use recovery::OpenSpan;
 

@@ -20,6 +20,8 @@ pub struct Folded {
     pub participants: BTreeMap<Person, ParticipantFold>,
     /// Names given; personal data.
     pub names: BTreeMap<Person, NameFold>,
+    /// First use of each invite by each participant.
+    pub uses: BTreeMap<(InviteId, ParticipantId), Timestamp>,
     /// Connections that opened in this batch; they may have closed in it as well.
     pub opened: BTreeMap<ConnectionId, SpanFold>,
     /// Ends of connections that opened in an earlier batch.
@@ -220,6 +222,9 @@ impl Folded {
         let person = (session, *participant);
         if let Some(name) = name {
             self.names.insert(person, NameFold { tenant, name: storable_text(name), at });
+        }
+        if let Some(invite) = invite {
+            self.uses.entry((*invite, *participant)).or_insert(at);
         }
         let fold = self.participants.entry(person).or_default();
         let first_at = fold.arrived.as_ref().map_or(at, |arrival| arrival.first_at);

@@ -124,23 +124,14 @@ async fn write_joined(conn: &mut PgConnection, folded: &Folded) -> Result<(), St
 }
 
 async fn write_uses(conn: &mut PgConnection, folded: &Folded) -> Result<(), StoreError> {
-    let used: Vec<(&Person, &Arrival, Uuid)> = folded
-        .participants
-        .iter()
-        .filter_map(|(person, fold)| {
-            let arrival = fold.arrived.as_ref()?;
-            Some((person, arrival, arrival.invite?.0))
-        })
-        .collect();
-    if used.is_empty() {
+    if folded.uses.is_empty() {
         return Ok(());
     }
-    let column = Columns(&used);
     sqlx::query_file!(
         "src/store/queries/ledger_invite_uses.sql",
-        &column.of(|(.., invite)| *invite),
-        &column.of(|(person, ..)| person.1.0),
-        &column.of(|(_, arrival, _)| to_utc(arrival.first_at)),
+        &folded.uses.keys().map(|(invite, _)| invite.0).collect::<Vec<_>>(),
+        &folded.uses.keys().map(|(_, participant)| participant.0).collect::<Vec<_>>(),
+        &folded.uses.values().map(|at| to_utc(*at)).collect::<Vec<_>>(),
     )
     .execute(conn)
     .await?;
