@@ -70,7 +70,7 @@ async fn resync_if_set_back(hub: &Hub, store: &Store, after: &mut i64) -> Result
             Some(LoadedSession { ended: Some((reason, at)), .. }) => {
                 apply(hub, session, Command::End { reason, by: Actor::Operator, at, recorded: true });
             }
-            Some(loaded) => reconfigure(hub, session, loaded),
+            Some(loaded) => reconfigure(hub, session, loaded, true),
             None => {}
         }
     }
@@ -87,7 +87,7 @@ async fn follow_one(hub: &Hub, store: &Store, session: SessionId, change: &Chang
         }
         "session_extended" | "session_updated" | "participant_barred" if is_active(hub, session) => {
             if let Some(loaded) = store.load_session(session).await? {
-                reconfigure(hub, session, loaded);
+                reconfigure(hub, session, loaded, change.event_type == "session_extended");
             }
         }
         "session_recovered" if !is_active(hub, session) => {
@@ -117,12 +117,14 @@ fn is_active(hub: &Hub, session: SessionId) -> bool {
 }
 
 /// Only what differs, so that people are not told of an extension twice.
-fn reconfigure(hub: &Hub, session: SessionId, loaded: LoadedSession) {
+fn reconfigure(hub: &Hub, session: SessionId, mut loaded: LoadedSession, extended: bool) {
     let Some(known) = hub.read(session, |session| session.spec().clone()) else { return };
     let (hold_until, expires_at) = (loaded.spec.hold_until, loaded.spec.expires_at);
-    if (known.hold_until, known.expires_at) != (hold_until, expires_at) {
+    if extended && (hold_until > known.hold_until || expires_at != known.expires_at) {
         apply(hub, session, Command::Hold { hold_until, expires_at });
     }
+    // This node may hold it longer than the database says: people who were inside at a restart get their grace.
+    loaded.spec.hold_until = hold_until.max(known.hold_until);
     apply(hub, session, Command::Configure(Box::new(loaded.spec)));
 }
 

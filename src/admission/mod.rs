@@ -9,7 +9,10 @@ mod resume;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall_core::{ConnectionId, InviteId, ParticipantId, Refusal, Role, SessionId, TenantId, Timestamp};
+use rollcall_core::{
+    Actor, Command, ConnectionId, InviteId, ParticipantId, Refusal, Role, SessionEndReason, SessionId, TenantId,
+    Timestamp,
+};
 use rollcall_protocol::{ErrorCode, JoinRequest};
 
 pub use identity::{IDENTITY_BYTES_MAX, NAME_BYTES_MAX, participant_id};
@@ -18,7 +21,7 @@ pub use jwt::{JwtKey, JwtKeysError, load_jwt_keys};
 use crate::control::{InviteToken, RootKey};
 use crate::hub::{DispatchError, Hub, InviteEntry, InviteProblem};
 use crate::ledger::ADMISSION_RETRY_AFTER;
-use crate::store::{Consumed, Store, StoreError};
+use crate::store::{Consumed, LoadedSession, Store, StoreError};
 use identity::{checked_identity, checked_name};
 use jwt::JwtVerifier;
 use resume::ResumeSigner;
@@ -60,6 +63,8 @@ pub struct Grant {
 pub enum AdmissionError {
     #[error("the token lets nobody in: {}", .0.as_str())]
     Token(ErrorCode),
+    #[error("an unverified token names a session that is not there")]
+    UnknownSession,
     #[error("the identity or name is not valid")]
     Identity,
     #[error("the server takes nobody in at the moment")]
@@ -72,6 +77,7 @@ impl AdmissionError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Token(code) => *code,
+            Self::UnknownSession => ErrorCode::SessionNotFound,
             Self::Identity => ErrorCode::InvalidRequest,
             Self::Overloaded | Self::Store(_) => ErrorCode::Overloaded,
         }
@@ -79,7 +85,7 @@ impl AdmissionError {
 
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Token(_) | Self::Identity => None,
+            Self::Token(_) | Self::UnknownSession | Self::Identity => None,
             Self::Overloaded => Some(ADMISSION_RETRY_AFTER),
             Self::Store(_) => Some(DATABASE_RETRY_AFTER),
         }
@@ -87,7 +93,7 @@ impl AdmissionError {
 
     /// Whether guessing tokens looks like this.
     pub fn is_clients_fault(&self) -> bool {
-        matches!(self, Self::Token(ErrorCode::TokenInvalid) | Self::Identity)
+        matches!(self, Self::Token(ErrorCode::TokenInvalid) | Self::UnknownSession | Self::Identity)
     }
 }
 
@@ -137,19 +143,12 @@ impl Admission {
     }
 
     /// The invite behind a token, from memory or else from Postgres.
-    ///
-    /// # Errors
-    /// Postgres is needed and away.
-    pub async fn find_invite(&self, token: &InviteToken) -> Result<Option<InviteEntry>, StoreError> {
+    async fn find_invite(&self, token: &InviteToken) -> Result<Option<InviteEntry>, StoreError> {
         let token_hash = token.hash();
         if let Some(entry) = self.hub.invites().get(&token_hash) {
             return Ok(Some(entry));
         }
-        let found = self.store.load_invite_by_hash(token_hash).await?.map(InviteEntry::from);
-        if let Some(entry) = &found {
-            self.hub.remember_invite(entry.clone(), self.now());
-        }
-        Ok(found)
+        Ok(self.store.load_invite_by_hash(token_hash).await?.map(InviteEntry::from))
     }
 
     async fn admit_invite(&self, token: &str, request: &JoinRequest) -> Result<Grant, AdmissionError> {
@@ -159,6 +158,8 @@ impl Admission {
         let entry = found.ok_or(AdmissionError::Token(ErrorCode::TokenInvalid))?;
         entry.check(self.now())?;
         self.make_live(entry.session).await?;
+        // Only now: links into sessions that are long over must not fill the memory of those that are not.
+        self.hub.remember_invite(entry.clone(), self.now());
         let (identity, verified) = match (&entry.identity, checked_identity(request)?) {
             (Some(fixed), _) => (fixed.clone(), true),
             (None, Some(chosen)) => (chosen, false),
@@ -179,14 +180,16 @@ impl Admission {
         };
         if entry.max_uses.is_some() {
             self.check_room(&grant)?;
-            grant.counted = self.count_use(entry.invite, grant.participant).await?;
+            grant.counted = self.count_use(entry.invite, &grant).await?;
         }
         Ok(grant)
     }
 
     /// Counts the use of a limited invite. Only Postgres can decide who is the last, so without it nobody is.
-    async fn count_use(&self, invite: InviteId, participant: ParticipantId) -> Result<bool, AdmissionError> {
-        match self.store.consume_invite(invite, participant, self.now()).await.map_err(AdmissionError::Store)? {
+    async fn count_use(&self, invite: InviteId, grant: &Grant) -> Result<bool, AdmissionError> {
+        match self.store.consume_invite(invite, grant.participant, self.now()).await.map_err(AdmissionError::Store)? {
+            // Whoever chooses an identity proves nothing by it: its second way in is the resume token.
+            Consumed::Consumed { first: false } if !grant.verified => Err(InviteProblem::UsedUp.into()),
             Consumed::Consumed { first } => Ok(first),
             Consumed::UsedUp => Err(InviteProblem::UsedUp.into()),
             Consumed::Revoked => Err(InviteProblem::Revoked.into()),
@@ -228,7 +231,11 @@ impl Admission {
         let invalid = AdmissionError::Token(ErrorCode::TokenInvalid);
         let session = jwt::claimed_session(token).ok_or(invalid)?;
         // The session names the tenant, and the tenant the key: whatever else the token claims is believed only then.
-        self.make_live(session).await?;
+        self.make_live(session).await.map_err(|error| match error {
+            // Nothing is proven yet: guessing must cost.
+            AdmissionError::Token(ErrorCode::SessionNotFound) => AdmissionError::UnknownSession,
+            error => error,
+        })?;
         let tenant = self.hub.read(session, |session| session.spec().tenant);
         let tenant = tenant.ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))?;
         let version = self.store.signing_secret_version(tenant).await.map_err(AdmissionError::Store)?;
@@ -265,13 +272,34 @@ impl Admission {
         if self.hub.is_live(session) {
             return Ok(());
         }
-        let loaded = self.store.load_session(session).await.map_err(AdmissionError::Store)?;
-        let loaded = loaded.filter(|loaded| loaded.ended.is_none());
-        let loaded = loaded.ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))?;
+        if self.hub.is_over(session) {
+            return Err(AdmissionError::Token(ErrorCode::SessionNotFound));
+        }
+        let loaded = self.load_active(session).await?;
         match self.hub.adopt(loaded) {
-            Ok(()) => Ok(()),
+            // An end that was committed between the load and the adoption passed by a hub that did not have the session.
+            Ok(()) => self.load_active(session).await.map(drop).inspect_err(|error| {
+                // A database that went away just now says nothing about the session.
+                if matches!(error, AdmissionError::Token(_)) {
+                    self.let_go(session);
+                }
+            }),
             Err(DispatchError::SessionsFull) => Err(AdmissionError::Overloaded),
             Err(_) => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
+        }
+    }
+
+    async fn load_active(&self, session: SessionId) -> Result<LoadedSession, AdmissionError> {
+        let loaded = self.store.load_session(session).await.map_err(AdmissionError::Store)?;
+        loaded.filter(|loaded| loaded.ended.is_none()).ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))
+    }
+
+    /// Postgres has the end of a session that was just made live; nobody is in it yet.
+    fn let_go(&self, session: SessionId) {
+        let reason = SessionEndReason::Completed;
+        let end = Command::End { reason, by: Actor::Operator, at: self.now(), recorded: true };
+        if let Ok(applied) = self.hub.apply(session, end) {
+            drop(applied);
         }
     }
 

@@ -233,7 +233,8 @@ impl Control {
     /// the flush that brings the end.
     async fn settle_end(&self, call: &Call, session: SessionId) -> Result<(), ControlError> {
         let row = sessions::find(&self.store, call.tenant, session).await?.ok_or(ControlError::SessionNotFound)?;
-        if row.is_active() && self.is_over(&row) {
+        // Also after an end by the API: the leaves of those who were inside may still be on their way.
+        if !row.is_active() || self.is_over(&row) {
             // When it takes too long, the answer is that the session has not ended, and asking again helps.
             tokio::time::timeout(SETTLE_MAX, self.live.flushed()).await.ok();
         }

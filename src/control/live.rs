@@ -177,7 +177,7 @@ impl From<DispatchError> for LiveError {
         match error {
             DispatchError::NotLive => Self::NotLive,
             DispatchError::Refused(refusal) => Self::Refused(refusal),
-            DispatchError::Ledger(_) => Self::NotRecorded,
+            DispatchError::Ledger(_) | DispatchError::Draining => Self::NotRecorded,
             DispatchError::SessionsFull => Self::Full,
         }
     }

@@ -108,7 +108,13 @@ impl Invites {
         }
         let (invite, session) = (entry.invite, entry.session);
         self.hash_of.insert(invite, entry.token_hash);
-        let is_new = self.by_hash.insert(entry.token_hash, entry).is_none();
+        let mut is_new = false;
+        let revoked = entry.revoked;
+        // A row that was read before a revocation must not take it back.
+        self.by_hash.entry(entry.token_hash).and_modify(|known| known.revoked |= revoked).or_insert_with(|| {
+            is_new = true;
+            entry
+        });
         if is_new {
             self.of_session.entry(session).or_default().push(invite);
         }

@@ -16,6 +16,7 @@ mod timers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
+use dashmap::DashMap;
 use rollcall_core::{
     Command, ConnectionClock, ConnectionId, PresencePolicy, Refusal, Session, SessionId, Snapshot, Timestamp,
 };
@@ -58,6 +59,9 @@ struct Inner {
     limits: HubLimits,
     sessions: Sessions,
     invites: Invites,
+    /// Sessions that ended and left memory, with the number of their last record: until Postgres has that, it still calls
+    /// them active.
+    over: DashMap<SessionId, i64>,
     timers: Timers,
     evidence: EvidenceRegistry,
     next_connection: AtomicI64,
@@ -71,6 +75,8 @@ pub enum DispatchError {
     NotLive,
     #[error("the session refused the command")]
     Refused(#[from] Refusal),
+    #[error("the server is stopping")]
+    Draining,
     #[error("the ledger is broken")]
     Ledger(#[from] LedgerBroken),
     #[error("this node has as many live sessions as it may")]
@@ -86,6 +92,7 @@ impl Hub {
             sessions: Sessions::default(),
             invites: Invites::new(limits.invites_live_max),
             limits,
+            over: DashMap::new(),
             timers: Timers::default(),
             evidence: EvidenceRegistry::default(),
             next_connection: AtomicI64::new(1),
@@ -133,6 +140,12 @@ impl Hub {
         self.inner.sessions.insert_if_absent(id, entry);
         self.inner.sessions.with(id, |entry| self.rearm(id, entry));
         Ok(())
+    }
+
+    /// Whether the session has ended here and Postgres does not know yet: what Postgres says of it is out of date.
+    pub fn is_over(&self, session: SessionId) -> bool {
+        let last_seq = self.inner.over.get(&session).map(|seq| *seq);
+        last_seq.is_some_and(|last_seq| self.inner.ledger.status().applied_seq < last_seq)
     }
 
     pub fn is_live(&self, session: SessionId) -> bool {
@@ -186,6 +199,10 @@ impl Hub {
             if let Some(connection) = closed {
                 entry.outboxes.remove(&connection);
             }
+            // Looked at inside the guard: the drain sets the flag before it walks the sessions, so none is missed.
+            if matches!(command, Command::Join(_)) && self.is_draining() {
+                return (Err(DispatchError::Draining), false);
+            }
             // Time is read inside the guard: commands of one session see it in the order in which they are applied.
             let now = self.now();
             let mut effects = Vec::new();
@@ -193,14 +210,18 @@ impl Hub {
             let applied = effects::execute(entry, effects, &mut joiner, &self.inner.ledger);
             self.rearm(id, entry);
             let finished = entry.session.is_finished();
-            (outcome.map(|()| applied), finished)
+            if finished {
+                // Before the entry goes, so that nobody ever finds neither.
+                self.inner.over.insert(id, self.inner.ledger.status().appended_seq);
+            }
+            (outcome.map(|()| applied).map_err(DispatchError::Refused), finished)
         });
         let (outcome, finished) = outcome.ok_or(DispatchError::NotLive)?;
         if finished {
             self.inner.sessions.remove_if(id, |entry| entry.session.is_finished());
             self.inner.invites.forget_session(id);
         }
-        Ok(outcome?)
+        outcome
     }
 
     /// Reads a live session.
@@ -241,6 +262,8 @@ impl Hub {
 
     /// Appends the evidence mark of this moment.
     pub fn mark_evidence(&self) {
+        let applied_seq = self.inner.ledger.status().applied_seq;
+        self.inner.over.retain(|_, last_seq| applied_seq < *last_seq);
         // The next mark says the same and more.
         if !self.inner.ledger.takes_marks() {
             return;
@@ -289,8 +312,8 @@ impl Hub {
     /// armed one fires.
     fn rearm(&self, id: SessionId, entry: &mut Entry) {
         let Some(deadline) = entry.session.next_deadline() else { return };
-        if entry.armed_at.is_none_or(|armed_at| deadline < armed_at) {
-            entry.armed_at = Some(deadline);
+        if entry.armed.last().is_none_or(|next| deadline < *next) {
+            entry.armed.push(deadline);
             self.inner.timers.arm(deadline, TimerKey::Session(id));
         }
     }
@@ -298,8 +321,8 @@ impl Hub {
     /// A timer of this session fired.
     fn tick(&self, id: SessionId, fired_at: Timestamp) {
         self.inner.sessions.with(id, |entry| {
-            if entry.armed_at == Some(fired_at) {
-                entry.armed_at = None;
+            if entry.armed.last() == Some(&fired_at) {
+                entry.armed.pop();
             }
         });
         // A session that is gone has nothing due.

@@ -111,6 +111,12 @@ impl Outbox {
         Poll::Pending
     }
 
+    /// Whether a close waits behind what the socket does not take; registers the task to be woken.
+    pub fn poll_close_ordered(&self, context: &mut Context<'_>) -> bool {
+        self.waker.register(context.waker());
+        self.lock().close.is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,13 +14,13 @@ pub(super) struct Entry {
     pub(super) session: Session,
     pub(super) outboxes: HashMap<ConnectionId, Arc<Outbox>>,
     pub(super) identity_salt: Arc<[u8]>,
-    /// The instant for which a timer stands.
-    pub(super) armed_at: Option<Timestamp>,
+    /// The instants for which timers stand, the next one last. Strictly descending: what stands already is not armed anew.
+    pub(super) armed: Vec<Timestamp>,
 }
 
 impl Entry {
     pub(super) fn new(session: Session, identity_salt: Arc<[u8]>) -> Self {
-        Self { session, outboxes: HashMap::new(), identity_salt, armed_at: None }
+        Self { session, outboxes: HashMap::new(), identity_salt, armed: Vec::new() }
     }
 }
 

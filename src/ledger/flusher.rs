@@ -21,6 +21,9 @@ use crate::store::{BatchOutcome, EpochState, Store, StoreError};
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
 
+/// Pause between looks at the end, while the journal's thread finishes.
+const FINISH_PAUSE: Duration = Duration::from_millis(5);
+
 #[derive(Debug, Clone)]
 pub struct FlusherOptions {
     /// Most rows in one batch.
@@ -110,13 +113,16 @@ impl Flusher {
             // The sender lives in the ledger that this task holds, so waiting can only end by a full batch.
             _ = full_batch => true,
             () = tokio::time::sleep(self.options.flush_interval) => !self.finish.is_cancelled(),
-            () = self.finish.cancelled() => false,
+            () = self.finish.cancelled() => {
+                tokio::time::sleep(FINISH_PAUSE).await;
+                false
+            }
         }
     }
 
     fn is_drained(&self) -> bool {
-        let status = self.ledger.status();
-        status.applied_seq == status.appended_seq
+        let shared = &self.ledger.shared;
+        shared.writer_done.load(Relaxed) && *shared.applied_seq.borrow() >= *shared.durable_seq.borrow()
     }
 
     /// Sends one batch, or renews the lease when there is none. Returns how many records were applied.

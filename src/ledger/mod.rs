@@ -59,7 +59,9 @@ struct Shared {
     backlog_bytes: AtomicU64,
     /// The journal's disk refuses writes at the moment.
     journal_full: AtomicBool,
-    /// Why nothing can be made durable any more; the process must end.
+    /// The journal's thread has ended: nothing becomes durable after what is.
+    writer_done: AtomicBool,
+    /// Nothing can be made durable any more; the process must end.
     broken: AtomicBool,
     flush: FlushHealth,
 }
@@ -137,6 +139,7 @@ impl Ledger {
             applied_seq: watch::channel(0).0,
             backlog_bytes: AtomicU64::new(0),
             journal_full: AtomicBool::new(false),
+            writer_done: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             flush: FlushHealth::default(),
         };

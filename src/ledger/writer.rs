@@ -58,6 +58,7 @@ impl JournalWriter {
             }
             self.trim();
         }
+        self.ledger.shared.writer_done.store(true, Relaxed);
         info!("journal closed");
     }
 

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Member, SessionId, Timestamp};
@@ -29,6 +30,9 @@ const RATE_EXCEEDED_MAX: u32 = 100;
 
 /// Updates that may replace each other while one waits, before reading pauses too: a flood of them costs time to decode.
 const UPDATES_REPLACED_MAX: u32 = 50;
+
+/// How long a state waits while the journal is nearly full.
+const JOURNAL_FULL_PAUSE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Pongs of all connections of a thread are written here, so that one allocation serves hundreds.
@@ -171,8 +175,13 @@ impl Connection {
             if let Poll::Ready(end) = self.poll_inbound(context) {
                 return Poll::Ready(end);
             }
+            let was_paused = self.paused_until.is_some();
             if let Poll::Ready(end) = self.poll_outbound(context) {
                 return Poll::Ready(end);
+            }
+            if was_paused && self.paused_until.is_none() {
+                // A close has begun, and its answer must find somebody who reads.
+                continue;
             }
             let now = self.now();
             let next = self.next_look();
@@ -300,7 +309,8 @@ impl Connection {
     /// Last write wins: what comes faster than the rate allows waits, and only the newest of it is applied.
     fn on_update(&mut self, state: Box<RawValue>, now: Timestamp) {
         if state.get().len() > self.ws.options.state_bytes_max {
-            return self.answer(ErrorCode::StateTooLarge);
+            let within_rate = self.take_from_bucket(now);
+            return if within_rate { self.answer(ErrorCode::StateTooLarge) } else { self.on_rate_exceeded(now) };
         }
         if let Some(deferred) = &mut self.deferred_update {
             deferred.state = state;
@@ -308,6 +318,12 @@ impl Connection {
             if deferred.replaced >= UPDATES_REPLACED_MAX {
                 self.paused_until = Some(deferred.due_at);
             }
+            return;
+        }
+        if self.ws.hub.ledger().admit().is_err() {
+            // What is left of the journal is for leaves; of the states the newest will do.
+            let due_at = now + JOURNAL_FULL_PAUSE;
+            self.deferred_update = Some(Deferred { state, due_at, replaced: 0 });
             return;
         }
         match self.updates.take(self.rate(), now) {
@@ -345,9 +361,16 @@ impl Connection {
         let broken = Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent });
         loop {
             match self.socket.poll_ready(context) {
-                Poll::Pending => return self.note_blocked(),
+                Poll::Pending => {
+                    // A peer that does not read is not told, but it is closed in time all the same.
+                    if self.closing_until.is_none() && self.outbox.poll_close_ordered(context) {
+                        self.closing_until = Some(self.now() + self.ws.options.close_confirm_timeout);
+                    }
+                    return self.note_blocked();
+                }
                 Poll::Ready(Err(())) => return if self.closing_until.is_some() { Poll::Pending } else { broken },
-                Poll::Ready(Ok(())) => {}
+                // Something went out: slow is not stuck.
+                Poll::Ready(Ok(())) => self.blocked_since = None,
             }
             if let Some(pong) = self.waiting_pong.take() {
                 self.socket.send_text(pong).ok();

@@ -107,7 +107,8 @@ pub(super) fn close_code(reason: CloseReason) -> ErrorCode {
 
 /// The close that follows an error on a socket, where one does.
 pub(super) fn close_of(code: ErrorCode) -> CloseCode {
-    code.close().unwrap_or(CloseCode::Overloaded)
+    let without_own = if code.retry() == Retry::Later { CloseCode::Overloaded } else { CloseCode::ProtocolViolation };
+    code.close().unwrap_or(without_own)
 }
 
 /// Microseconds as RFC 3339 in UTC.

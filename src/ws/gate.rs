@@ -138,6 +138,7 @@ impl Gate {
     pub(super) fn may_join(&self, address: IpAddr, now: Timestamp) -> Result<(), Turned> {
         let Some(rate) = self.failed_join_rate() else { return Ok(()) };
         let mut state = self.lock();
+        state.sweep(now);
         let mut bucket = state.address(address, now).failed_joins;
         bucket.take(rate, now).map_err(Turned::Limited)
     }

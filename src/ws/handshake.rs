@@ -228,9 +228,12 @@ async fn enter_session(
     };
     // From here on the end is reported whatever happens, also if the join never becomes durable.
     let mut guard = CloseGuard::new(ws.clone(), session, member);
-    let durable =
-        if ws.options.ack_in_postgres { applied.receipt.in_postgres().await } else { applied.receipt.durable().await };
-    if durable.is_err() {
+    let durable = async {
+        if ws.options.ack_in_postgres { applied.receipt.in_postgres().await } else { applied.receipt.durable().await }
+    };
+    // Nobody waits for ever in front of a full disk or a Postgres that is away.
+    if !matches!(tokio::time::timeout(ws.options.slow_consumer_timeout, durable).await, Ok(Ok(()))) {
+        ws.admission.give_back(&grant).await;
         return Err(ErrorCode::Overloaded.into());
     }
     let first = std::future::poll_fn(|context| outbox.poll_take(context)).await;
@@ -258,6 +261,7 @@ async fn enter_session(
 fn dispatch_code(error: DispatchError) -> ErrorCode {
     match error {
         DispatchError::NotLive => ErrorCode::SessionNotFound,
+        DispatchError::Draining => ErrorCode::Restarting,
         DispatchError::Refused(refusal) => join_refusal_code(refusal),
         DispatchError::Ledger(_) | DispatchError::SessionsFull => ErrorCode::Overloaded,
     }

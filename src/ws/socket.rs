@@ -10,6 +10,7 @@ use futures_util::{Sink, Stream};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rollcall_protocol::CloseCode;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
@@ -29,6 +30,8 @@ const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// One socket after the upgrade.
 pub(super) struct Socket {
     stream: WebSocketStream<Wire>,
+    /// The peer broke the rules of framing.
+    unreadable: bool,
 }
 
 /// What came in.
@@ -68,10 +71,33 @@ impl Socket {
         } else {
             WebSocketStream::from_partially_read(stream, parts.read_buf.to_vec(), Role::Server, Some(config)).await
         };
-        Ok(Self { stream })
+        Ok(Self { stream, unreadable: false })
     }
 
     pub(super) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Inbound> {
+        if self.unreadable {
+            return self.poll_discard(context);
+        }
+        let inbound = ready!(self.poll_frame(context));
+        self.unreadable = matches!(inbound, Inbound::TooBig | Inbound::Violation);
+        Poll::Ready(inbound)
+    }
+
+    /// After a violation the library reads no more. What is still on its way is read and thrown away: closing a socket
+    /// with unread bytes resets it, and the peer might never see why.
+    fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<Inbound> {
+        let mut scratch = [0; 2048];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(self.stream.get_mut()).poll_read(context, &mut buffer)) {
+                Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Inbound::Closed),
+                Ok(()) => {}
+                Err(_) => return Poll::Ready(Inbound::Broken),
+            }
+        }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Inbound> {
         let message = match ready!(Pin::new(&mut self.stream).poll_next(context)) {
             None => return Poll::Ready(Inbound::Closed),
             Some(message) => message,

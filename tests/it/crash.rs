@@ -150,3 +150,42 @@ async fn two_servers_never_share_a_data_folder() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(words.contains("in use") && words.contains(&app.pid().to_string()), "{words}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_never_share_a_name() {
+    let app = TestApp::start().await;
+    let (_, token) = app.room().await;
+    let mut ann = app.join(&token, "Ann").await;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let output =
+        app.command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &folder.path().to_string_lossy()]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("node_name"), "{words}");
+    ann.ping(None).await;
+    assert_eq!(
+        app.database
+            .number("select count(*) from rollcall.participation_spans where disconnected_at is not null")
+            .await,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_postgres_refuses_is_kept_and_stops_nobody() {
+    let app = TestApp::start().await;
+    let (session, token) = app.room().await;
+    let mut ann = app.join(&token, "Ann").await;
+    // A rule that this version of the server knows nothing of.
+    app.database
+        .execute("alter table rollcall.participants add constraint no_bob check (state is distinct from '\"poison\"'::jsonb)")
+        .await;
+    ann.send(json!({ "type": "update", "state": "poison" })).await;
+    ann.ping(None).await;
+    app.eventually_counts("select count(*) from rollcall.refused_records", 1).await;
+    ann.send(json!({ "type": "update", "state": "fine" })).await;
+    app.eventually_counts("select count(*) from rollcall.session_audit_log where metadata->>'state' = 'fine'", 1).await;
+    let kept = app.database.text("select convert_from(body, 'UTF8')::jsonb from rollcall.refused_records").await;
+    assert!(kept.contains("poison") && kept.contains(&session), "{kept}");
+    assert_dense(&app).await;
+}

@@ -108,3 +108,19 @@ async fn an_expired_invite_is_refused_without_a_database() {
     app.database.accept_connections().await;
     drop(inside);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_into_a_session_that_has_ended_before_postgres_knows() {
+    let app = TestApp::start_with(&[("LEDGER__FLUSH_INTERVAL_MS", "5000")]).await;
+    let session = app.session(json!({ "idle_timeout_s": 2, "warn_before_s": [] })).await;
+    let invite = app.invite(&session, json!({})).await;
+    let mut ann = app.join(&invite.token, "Ann").await;
+    assert_eq!(ann.expect("ended").await["code"], "idle");
+    assert_eq!(ann.closed().await, 4000);
+    for token in [invite.token.as_str(), ann.resume()] {
+        let refusal = Client::try_join(&app.url, json!({ "token": token })).await.err().expect("refused");
+        assert_eq!((refusal.error.as_deref(), refusal.close), (Some("session_not_found"), 4006));
+    }
+    app.eventually_counts("select count(*) from rollcall.sessions where end_reason = 'idle'", 1).await;
+    assert_eq!(app.database.number("select count(*) from rollcall.participation_spans").await, 1);
+}

@@ -32,6 +32,11 @@ async fn every_bad_invite_is_refused_with_its_own_sentence() {
     let once = app.invite(&session, json!({ "max_uses": 1 })).await;
     let first = app.join(&once.token, "First").await;
     says(&refused(&app, &once.token).await, "invite_used_up", 4004);
+    // A chosen identity is no proof of having been here: one link does not let in everybody who knows a name.
+    let single = app.invite(&session, json!({ "max_uses": 1 })).await;
+    Client::join_with(&app.url, json!({ "token": single.token, "identity": "shared" })).await;
+    let refusal = Client::try_join(&app.url, json!({ "token": single.token, "identity": "shared" })).await.err();
+    says(&refusal.expect("refused"), "invite_used_up", 4004);
     // Coming back is not a second use.
     let resume = first.resume().to_owned();
     first.close().await;

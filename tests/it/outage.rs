@@ -64,6 +64,7 @@ pub async fn assert_dense(app: &TestApp) {
         "select count(*) from (
              select epoch, count(*) as n, count(distinct seq) as d, max(seq) as m from (
                  select epoch, seq from rollcall.session_audit_log union all select epoch, seq from rollcall.evidence_marks
+                     union all select epoch, seq from rollcall.refused_records
              ) numbered group by epoch
          ) per_epoch where n <> d or n <> m",
         0,
