@@ -1,4 +1,7 @@
--- Checks a whole installation and fails loudly, with every fault it found in one message:
+-- Checks an installation and fails with every fault it found in one message: whether tables, functions and the most
+-- important indexes are there, whether the ledger is protected against changes and has no gaps in its numbers, who may
+-- do what, and orphans. It does not compare the definitions of tables and functions with those of a release, does not
+-- recompute spans from the ledger, and nothing in it can notice what a superuser hides with care.
 --   psql -v ON_ERROR_STOP=1 -f migrations/verify.sql
 -- Reads the whole ledger once; run it off-peak on a big one.
 do $verify$
@@ -82,6 +85,10 @@ begin
           and exists (select from pg_catalog.pg_namespace n, aclexplode(n.nspacl) a
                       where n.nspname = 'rollcall' and a.grantee = (select oid from pg_catalog.pg_roles where rolname = r))
         union all
+        select format('PUBLIC has %s on schema rollcall', a.privilege_type)
+        from pg_catalog.pg_namespace n, aclexplode(n.nspacl) a
+        where n.nspname = 'rollcall' and a.grantee = 0
+        union all
         select format('PUBLIC may %s %s', a.privilege_type, c.oid::regclass)
         from pg_catalog.pg_class c, aclexplode(c.relacl) a
         where c.relnamespace = 'rollcall'::regnamespace and a.grantee = 0
@@ -93,15 +100,17 @@ begin
         union all
         select format('%s may %s %s', r.rolname, k, t)
         from pg_catalog.pg_roles r, unnest(array['update', 'delete', 'truncate']) as k,
-             unnest(array['rollcall.session_audit_log', 'rollcall.evidence_marks']) as t
+             (select inhrelid::regclass from pg_catalog.pg_inherits
+              where inhparent = 'rollcall.session_audit_log'::regclass
+              union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass)) as l (t)
         where r.rolname in ('rollcall_server', 'rollcall_billing', 'rollcall_auditor')
-          and has_table_privilege(r.oid, t, k)
+          and has_table_privilege(r.oid, t::oid, k)
         union all
         select format('rollcall_billing may %s rollcall.%s', k, t.relname)
         from pg_catalog.pg_class t, unnest(array['insert', 'update', 'delete']) as k
         where t.relnamespace = 'rollcall'::regnamespace and t.relkind in ('r', 'p')
           and has_table_privilege((select oid from pg_catalog.pg_roles where rolname = 'rollcall_billing'), t.oid, k)
-        -- The ledger: every number once and none missing.
+        -- The ledger: in each epoch every number up to applied_seq once and none missing.
         union all
         select format('epoch %s: %s records applied, but %s found, numbered %s to %s', n.epoch, n.applied_seq,
                       coalesce(r.count, 0), coalesce(r.first, 0), coalesce(r.last, 0))
@@ -152,6 +161,6 @@ begin
     if cardinality(v_faults) > 0 then
         raise exception e'the installation has % fault(s):\n%', cardinality(v_faults), array_to_string(v_faults, e'\n');
     end if;
-    raise notice 'rollcall: the installation is sound';
+    raise notice 'rollcall: no faults found';
 end
 $verify$;

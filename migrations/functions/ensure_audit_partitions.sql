@@ -5,6 +5,7 @@ create or replace function rollcall.ensure_audit_partitions(p_ahead integer defa
 declare
     v_month timestamp;
     v_name text;
+    v_role text;
     v_made integer := 0;
 begin
     if p_ahead is null or p_ahead not between 0 and 120 then
@@ -24,6 +25,15 @@ begin
             -- Attaching locks less than "create table ... partition of": the flusher goes on.
             execute format('create table rollcall.%I (like rollcall.session_audit_log including defaults including constraints)',
                            v_name);
+            -- Default privileges of the owner may have given something away; rows come in through the parent table.
+            execute format('revoke all on rollcall.%I from public', v_name);
+            for v_role in select r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated') loop
+                execute format('revoke all on rollcall.%I from %I', v_name, v_role);
+            end loop;
+            for v_role in select r.rolname from pg_catalog.pg_roles r
+                          where r.rolname in ('rollcall_server', 'rollcall_billing', 'rollcall_auditor') loop
+                execute format('revoke insert, update, delete, truncate on rollcall.%I from %I', v_name, v_role);
+            end loop;
             execute format('comment on table rollcall.%I is %L', v_name, 'Audit trail of ' || to_char(v_month, 'YYYY-MM') || ' (UTC).');
             execute format('alter table rollcall.session_audit_log attach partition rollcall.%I for values from (%L) to (%L)',
                            v_name, v_month at time zone 'UTC', (v_month + interval '1 month') at time zone 'UTC');

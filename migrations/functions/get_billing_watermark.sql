@@ -1,11 +1,23 @@
--- How far the books are complete. Every node attests with each evidence mark that all it heard until then is here; the
--- slowest node that has not finished decides.
+-- How far the books are complete: the earliest of
+--   - what every node has attested (with each evidence mark: all it heard until then is here); the slowest node decides;
+--   - the last evidence of every open connection: the next evidence adds the time from there on;
+--   - the ends that recovery gave to connections of a crashed node, as long as their clients may still come back and
+--     testify that they were there longer. The oldest such end decides: each may be moved. After resume_window has passed
+--     since the epoch was closed, no end moves any more: a client has 75 s to come back, the rest is slack for the flush.
 create or replace function rollcall.get_billing_watermark(out complete_through timestamptz)
     language sql stable set search_path = pg_catalog, pg_temp as $$
-    select least(coalesce(min(e.attested_until), statement_timestamp()), statement_timestamp())
-    from rollcall.node_epochs e
-    where e.state = 'active' and e.epoch <> 0
+    with grace (resume_window) as (values (interval '2 minutes'))
+    select least(
+        statement_timestamp(),
+        -- min() over nothing is null, and least() ignores nulls: then nothing is on the way from there.
+        (select min(e.attested_until) from rollcall.node_epochs e where e.state = 'active' and e.epoch <> 0),
+        (select min(greatest(s.last_evidence_at, s.connected_at)) from rollcall.participation_spans s
+         where s.disconnected_at is null),
+        (select min(s.disconnected_at)
+         from grace g
+         join rollcall.node_epochs e on e.closed_at > statement_timestamp() - g.resume_window
+         join rollcall.participation_spans s on s.epoch = e.epoch and s.end_reason = 'node_crash'))
 $$;
 
 comment on function rollcall.get_billing_watermark() is
-    'Up to this instant all usage is in this database; numbers for later time are provisional.';
+    'Up to this instant all usage is in this database: not past what a node has to attest, what an open connection can still add, or (for 2 minutes) what a client can still testify after a crash. Numbers for later time are provisional.';

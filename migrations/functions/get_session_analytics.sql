@@ -24,10 +24,7 @@ begin
     end if;
     return query
     with buckets as (
-        select greatest(b at time zone p_tz, p_from) as lower_at,
-               least((b + ('1 ' || p_bucket)::interval) at time zone p_tz, p_to) as upper_at
-        from generate_series(date_trunc(p_bucket, p_from at time zone p_tz), p_to at time zone p_tz,
-                             ('1 ' || p_bucket)::interval) as b
+        select t.lower_at, t.upper_at from rollcall.time_buckets(p_bucket, p_tz, p_from, p_to) t
         where p_bucket is not null
         union all
         select p_from, p_to where p_bucket is null
@@ -67,7 +64,6 @@ begin
         from (select sum(x.step) over (order by x.at, x.step) as concurrent
               from unnest(u.coverages) as coverage, unnest(coverage) as r,
                    lateral (values (lower(r), 1), (upper(r), -1)) as x (at, step)) c) k
-    where b.lower_at < b.upper_at
     order by b.lower_at;
 end
 $$;

@@ -22,8 +22,8 @@ begin
     with participant as (
         select c.participant_id, min(c.connected_at) as first_joined_at, max(c.disconnected_at) as last_left_at,
                count(*) as connections, bool_or(c.is_open) as is_open,
-               coalesce(sum(extract(epoch from upper(c.covered) - lower(c.covered))), 0) as connected_s,
-               coalesce(sum(ceil(extract(epoch from upper(c.covered) - lower(c.covered)) / 60)), 0) as connection_minutes,
+               sum(extract(epoch from c.ends_at - c.starts_at)) as connected_s,
+               sum(ceil(extract(epoch from c.ends_at - c.starts_at) / 60)) as connection_minutes,
                range_agg(c.covered) as coverage,
                sum(c.uncertainty_us) / 1000000.0 as uncertainty_s
         from rollcall.clipped_spans(null, p_session_id, coalesce(p_from, '-infinity'), coalesce(p_to, 'infinity')) c
@@ -33,10 +33,15 @@ begin
                extract(epoch from upper(p.coverage) - lower(p.coverage)) as stay_s
         from participant p
     ), summed as (
-        -- Running sums, so that rounding once per session still gives rows that add up to the rounded total.
-        select m.*, sum(m.billable_s) over (order by m.first_joined_at, m.participant_id) as running_s from measured m
+        -- Running sums, so that rounding once per session still gives rows that add up to the rounded total; in the order
+        -- of get_usage, so that both give the odd minute to the same participant.
+        select m.*, sum(m.billable_s) over (order by m.participant_id) as running_s from measured m
     )
-    select s.participant_id, p.identity, s.first_joined_at, case when not s.is_open then s.last_left_at end,
+    select s.participant_id, p.identity, s.first_joined_at,
+           -- Whoever has an open connection has not left, also where the period ends before it.
+           case when not exists (select from rollcall.participation_spans o
+                                 where o.session_id = p_session_id and o.participant_id = s.participant_id
+                                   and o.disconnected_at is null) then s.last_left_at end,
            s.connections, s.connected_s, s.billable_s, s.connected_s - s.billable_s,
            coalesce(s.stay_s, 0) - s.billable_s,
            case p_rounding
@@ -55,4 +60,4 @@ end
 $$;
 
 comment on function rollcall.get_session_billing_data(uuid, timestamptz, timestamptz, text) is
-    'Usage of one session per participant. billed_units are seconds for exact and second, else minutes, always rounded up; last_left_at is null while open.';
+    'Usage of one session per participant. billed_units are seconds for exact and second, else minutes, always rounded up; last_left_at is null while any connection of the participant in the session is open, whatever the period.';

@@ -25,27 +25,26 @@ begin
     end if;
     return query
     with bucket as (
-        -- Days of the time zone, clipped to the period; a day of 23 or 25 hours needs no special case.
-        select d::date as day, greatest(d at time zone p_tz, p_from) as lower_at,
-               least((d + interval '1 day') at time zone p_tz, p_to) as upper_at
-        from generate_series(date_trunc('day', p_from at time zone p_tz), p_to at time zone p_tz, interval '1 day') as d
+        select d.label::date as day, d.lower_at, d.upper_at from rollcall.time_buckets('day', p_tz, p_from, p_to) d
         where p_group = 'day'
         union all
         select null, p_from, p_to where p_group <> 'day'
     ), span as materialized (
-        select c.session_id, c.participant_id, c.covered, c.uncertainty_us, c.is_open
+        select c.session_id, c.participant_id, c.starts_at, c.ends_at, c.uncertainty_us, c.is_open
         from rollcall.clipped_spans(p_tenant_id, null, p_from, p_to) c
     ), piece as (
-        select b.day, s.session_id, s.participant_id, s.is_open and upper(s.covered) < b.upper_at as is_open,
-               case when upper(s.covered) <= b.upper_at then s.uncertainty_us else 0 end as uncertainty_us,
-               tstzrange(greatest(lower(s.covered), b.lower_at), least(upper(s.covered), b.upper_at)) as covered
+        select b.day, s.session_id, s.participant_id, s.is_open and s.ends_at < b.upper_at as is_open,
+               case when s.ends_at <= b.upper_at then s.uncertainty_us else 0 end as uncertainty_us,
+               greatest(s.starts_at, b.lower_at) as starts_at, least(s.ends_at, b.upper_at) as ends_at
         from bucket b
-        join span s on lower(s.covered) < b.upper_at and upper(s.covered) > b.lower_at
+        -- A span without length lies in one bucket; it adds a connection, but no time.
+        join span s on s.starts_at < b.upper_at
+            and (s.ends_at > b.lower_at or (s.starts_at = s.ends_at and s.starts_at >= b.lower_at))
     ), participant as (
         select p.day, p.session_id, p.participant_id, count(*) as connections, bool_or(p.is_open) as is_open,
-               sum(extract(epoch from upper(p.covered) - lower(p.covered))) as connected_s,
-               sum(ceil(extract(epoch from upper(p.covered) - lower(p.covered)) / 60)) as connection_minutes,
-               rollcall.coverage_seconds(range_agg(p.covered)) as billable_s,
+               sum(extract(epoch from p.ends_at - p.starts_at)) as connected_s,
+               sum(ceil(extract(epoch from p.ends_at - p.starts_at) / 60)) as connection_minutes,
+               rollcall.coverage_seconds(range_agg(tstzrange(p.starts_at, p.ends_at))) as billable_s,
                sum(p.uncertainty_us) / 1000000.0 as uncertainty_s
         from piece p group by p.day, p.session_id, p.participant_id
     ), running as (

@@ -1,5 +1,5 @@
 -- What an app may write into the trail: names of its own under app., and a few that every billing department knows.
--- docs/SQL.md lists them.
+-- migrations/README.md lists them.
 create or replace function rollcall.is_app_event(p_event_type text) returns boolean
     language sql immutable parallel safe as $$
     select p_event_type ~ '^app\.[a-z0-9_.]{1,60}$'

@@ -7,6 +7,7 @@ revoke execute on all functions in schema rollcall from public;
 do $$
 declare
     v_role text;
+    v_ledger regclass;
 begin
     -- The roles of Supabase's public API. service_role is a matter of the operator: it gets nothing and loses nothing.
     foreach v_role in array array['anon', 'authenticated'] loop
@@ -24,9 +25,14 @@ begin
         grant delete on rollcall.participant_pii, rollcall.idempotency_keys, rollcall.event_keys,
             rollcall.invite_uses to rollcall_server;
         -- The ledger grows; it does not change.
-        revoke update, delete, truncate on rollcall.session_audit_log, rollcall.session_audit_log_default,
-            rollcall.evidence_marks from rollcall_server;
-        grant usage on all sequences in schema rollcall to rollcall_server;
+        for v_ledger in
+            select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = 'rollcall.session_audit_log'::regclass
+            union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass)
+        loop
+            execute format('revoke update, delete, truncate on %s from rollcall_server', v_ledger);
+        end loop;
+        -- Update is for setval(): a node that reinstates its epoch moves the sequence past it.
+        grant usage, update on all sequences in schema rollcall to rollcall_server;
         grant execute on all functions in schema rollcall to rollcall_server;
     end if;
 
@@ -45,6 +51,7 @@ begin
             rollcall.get_billing_watermark(),
             rollcall.coverage_seconds(tstzmultirange),
             rollcall.clipped_spans(uuid, uuid, timestamptz, timestamptz),
+            rollcall.time_buckets(text, text, timestamptz, timestamptz),
             rollcall.check_arguments(text, text, timestamptz, timestamptz)
             to rollcall_billing;
     end if;

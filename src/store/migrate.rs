@@ -30,6 +30,7 @@ const FUNCTIONS: &[(&str, &str)] = functions![
     "coverage_seconds",
     "check_arguments",
     "clipped_spans",
+    "time_buckets",
     "get_billing_watermark",
     "ensure_audit_partitions",
     "touch_last_seen",

@@ -60,6 +60,8 @@ async fn verify_notices_tampering() {
         "drop function rollcall.time_together(uuid, uuid, uuid)",
         "drop index rollcall.participation_spans_session_idx",
         "grant select on rollcall.sessions to public",
+        "grant usage on schema rollcall to public",
+        "grant delete on rollcall.session_audit_log_default to rollcall_server",
         "update rollcall.node_epochs set applied_seq = applied_seq + 1 where epoch = 0",
         "alter table rollcall.session_audit_log disable trigger all; delete from rollcall.session_audit_log;
          alter table rollcall.session_audit_log enable always trigger session_audit_log_append_only;
@@ -173,6 +175,13 @@ async fn the_bill_is_what_one_computes_by_hand() {
     let part = ", to_timestamp(80), to_timestamp(220)";
     assert_eq!(value(&store, bill(&ann, part)).await, "(3,90.5,80.5,10,50,80.5,0.000003,f)");
     assert_eq!(value(&store, bill(&bob, part)).await, "(1,120,120,0,0,120,0,f)");
+    let stays = format!(
+        "select b.last_left_at is null from rollcall.get_session_billing_data('{session}' {part}) b
+         where b.participant_id = '{bob}'"
+    );
+    assert_eq!(value(&store, stays).await, "true", "an open connection behind the period counts");
+    let complete = "select complete_through = to_timestamp(330) from rollcall.get_billing_watermark()";
+    assert_eq!(value(&store, complete).await, "true", "the open connection can still add to its evidence");
 
     for (rounding, ann_units, bob_units) in [
         ("second", "161", "180"),
@@ -207,6 +216,22 @@ async fn the_bill_is_what_one_computes_by_hand() {
 }
 
 #[tokio::test]
+async fn buckets_leave_no_time_out_where_clocks_go_back() {
+    let store = database().await;
+    for (bucket, zone, from, to, bounds) in [
+        ("day", "America/Havana", "2026-10-31T12:00Z", "2026-11-03T00:00Z", "31 12:00, 01 04:00, 02 05:00"),
+        ("day", "America/Havana", "2026-11-01T04:30Z", "2026-11-03T00:00Z", "01 04:30, 02 05:00"),
+        ("hour", "Europe/Berlin", "2026-10-25T00:00Z", "2026-10-25T03:00Z", "25 00:00, 25 01:00, 25 02:00"),
+    ] {
+        let call = format!(
+            "select string_agg(to_char(b.lower_at at time zone 'UTC', 'DD HH24:MI'), ', ' order by b.lower_at)
+             from rollcall.time_buckets('{bucket}', '{zone}', '{from}', '{to}') b"
+        );
+        assert_eq!(value(&store, call).await, bounds, "{bucket} of {zone} from {from}");
+    }
+}
+
+#[tokio::test]
 async fn readers_refuse_what_they_cannot_work_with() {
     let store = database().await;
     let (tenant, session, ..) = billed_session(&store).await;
@@ -238,6 +263,7 @@ async fn roles_can_do_their_work_and_no_more() {
         ("rollcall_server", "select rollcall.ensure_audit_partitions(5)".to_owned()),
         ("rollcall_server", format!("select rollcall.log_session_event('{session}', 'note', null, '{{}}', 'k')")),
         ("rollcall_server", "select * from rollcall.cleanup_inactive_sessions()".to_owned()),
+        ("rollcall_server", "select setval(pg_get_serial_sequence('rollcall.node_epochs', 'epoch'), 50)".to_owned()),
         ("rollcall_billing", format!("select * from rollcall.get_session_billing_data('{session}')")),
         ("rollcall_billing", format!("select * from rollcall.get_usage('{tenant}', to_timestamp(0), now())")),
         ("rollcall_billing", "select * from rollcall.get_session_analytics(to_timestamp(0), now())".to_owned()),
@@ -246,6 +272,7 @@ async fn roles_can_do_their_work_and_no_more() {
     let denied = [
         ("rollcall_server", "delete from rollcall.session_audit_log"),
         ("rollcall_server", "update rollcall.evidence_marks set connections = 0"),
+        ("rollcall_server", "delete from rollcall.session_audit_log_default"),
         ("rollcall_billing", "select * from rollcall.participant_pii"),
         ("rollcall_billing", "select identity_salt from rollcall.tenants"),
         ("rollcall_billing", "select rollcall.cleanup_inactive_sessions()"),
