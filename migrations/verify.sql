@@ -13,13 +13,13 @@ begin
     for v_missing in
         select format('table rollcall.%s is missing', t)
         from unnest(array['tenants', 'api_keys', 'sessions', 'participants', 'participant_pii', 'invites', 'invite_uses',
-                          'node_epochs', 'session_audit_log', 'session_audit_log_default', 'evidence_marks',
+                          'node_epochs', 'session_audit_log', 'session_audit_log_default', 'evidence_marks', 'refused_records',
                           'participation_spans', 'idempotency_keys', 'event_keys', 'applied_functions']) as t
         where to_regclass('rollcall.' || t) is null
         union all
         select format('index rollcall.%s is missing or invalid', i)
         from unnest(array['sessions_external_id_key', 'sessions_active_idx', 'sessions_tenant_created_idx',
-                          'participants_pkey', 'participants_identity_key', 'participation_spans_pkey',
+                          'participants_pkey', 'participants_identity_idx', 'participation_spans_pkey',
                           'participation_spans_session_idx', 'participation_spans_tenant_idx',
                           'participation_spans_open_idx', 'session_audit_log_pkey', 'session_audit_log_session_idx',
                           'session_audit_log_occurred_idx', 'invites_token_hash_key', 'api_keys_key_hash_key']) as i
@@ -60,7 +60,8 @@ begin
     for v_missing in
         with ledger as (
             select inhrelid as oid from pg_catalog.pg_inherits where inhparent = 'rollcall.session_audit_log'::regclass
-            union all values ('rollcall.session_audit_log'::regclass::oid), ('rollcall.evidence_marks'::regclass::oid)
+            union all values ('rollcall.session_audit_log'::regclass::oid), ('rollcall.evidence_marks'::regclass::oid),
+                             ('rollcall.refused_records'::regclass::oid)
         ), wanted (kind, bits) as (
             -- Bits of pg_trigger.tgtype: 1 row, 2 before, 8 delete, 16 update, 32 truncate.
             values ('update and delete', 1 + 2 + 8 + 16), ('truncate', 2 + 32)
@@ -102,7 +103,8 @@ begin
         from pg_catalog.pg_roles r, unnest(array['update', 'delete', 'truncate']) as k,
              (select inhrelid::regclass from pg_catalog.pg_inherits
               where inhparent = 'rollcall.session_audit_log'::regclass
-              union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass)) as l (t)
+              union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass),
+                               ('rollcall.refused_records'::regclass)) as l (t)
         where r.rolname in ('rollcall_server', 'rollcall_billing', 'rollcall_auditor')
           and has_table_privilege(r.oid, t::oid, k)
         union all
@@ -117,14 +119,16 @@ begin
         from rollcall.node_epochs n
         left join (select epoch, count(*) as count, count(distinct seq) as numbers, min(seq) as first, max(seq) as last
                    from (select epoch, seq from rollcall.session_audit_log
-                         union all select epoch, seq from rollcall.evidence_marks) x
+                         union all select epoch, seq from rollcall.evidence_marks
+                         union all select epoch, seq from rollcall.refused_records) x
                    group by epoch) r using (epoch)
         where (n.applied_seq, n.applied_seq, n.applied_seq) is distinct from
               (coalesce(r.count, 0), coalesce(r.numbers, 0), coalesce(r.last, 0))
            or (n.applied_seq > 0 and r.first <> 1)
         union all
         select format('%s rows of the ledger belong to no epoch', count(*))
-        from (select epoch from rollcall.session_audit_log union all select epoch from rollcall.evidence_marks) x
+        from (select epoch from rollcall.session_audit_log union all select epoch from rollcall.evidence_marks
+              union all select epoch from rollcall.refused_records) x
         where not exists (select from rollcall.node_epochs n where n.epoch = x.epoch)
         having count(*) > 0
         -- A closing socket may be on the way from an active node for a while; a finished one has nothing more to say.

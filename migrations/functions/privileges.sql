@@ -27,7 +27,8 @@ begin
         -- The ledger grows; it does not change.
         for v_ledger in
             select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = 'rollcall.session_audit_log'::regclass
-            union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass)
+            union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass),
+                             ('rollcall.refused_records'::regclass)
         loop
             execute format('revoke update, delete, truncate on %s from rollcall_server', v_ledger);
         end loop;
@@ -58,7 +59,7 @@ begin
 
     if exists (select from pg_catalog.pg_roles where rolname = 'rollcall_auditor') then
         grant usage on schema rollcall to rollcall_auditor;
-        grant select on rollcall.session_audit_log, rollcall.evidence_marks, rollcall.node_epochs, rollcall.sessions,
+        grant select on rollcall.session_audit_log, rollcall.evidence_marks, rollcall.refused_records, rollcall.node_epochs, rollcall.sessions,
             rollcall.participants, rollcall.participation_spans to rollcall_auditor;
         grant select (tenant_id, name, created_at) on rollcall.tenants to rollcall_auditor;
         grant execute on function rollcall.presence_at(uuid, timestamptz), rollcall.get_billing_watermark()
