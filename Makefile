@@ -7,6 +7,9 @@ SHELL := /bin/bash
 # Queries are checked against .sqlx, so that no build depends on the database that DATABASE_URL happens to name.
 export SQLX_OFFLINE := true
 
+# Property tests run the same histories every time; PROPTEST_RNG_SEED=$$RANDOM explores others.
+export PROPTEST_RNG_SEED ?= 1
+
 CARGO := cargo
 # Where Debian, RPM distributions and Homebrew put the server programs; `rollcall db doctor` searches the same places.
 POSTGRES_PLACES := /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/bin /usr/local/pgsql/bin \

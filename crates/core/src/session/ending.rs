@@ -1,6 +1,6 @@
 //! Ends: of a session, of a participant's stay, of an invite's effect; and the way back.
 
-use super::{CloseReason, Effect, Event, Member, Recipients, Session, SessionSpec, State};
+use super::{CloseReason, Connection, Effect, Event, Member, Recipients, Session, SessionSpec, State};
 use crate::ids::{InviteId, ParticipantId};
 use crate::record::SessionFact;
 use crate::refusal::Refusal;
@@ -77,7 +77,9 @@ impl Session {
         self.require_active()?;
         let ids: Vec<_> = self.participants.keys().copied().collect();
         for id in ids {
-            let closed = self.close_where(id, CloseReason::InviteRevoked, now, effects, |by| by == Some(invite));
+            let closed = self.close_where(id, CloseReason::InviteRevoked, now, effects, |connection| {
+                connection.invite == Some(invite)
+            });
             if closed > 0 {
                 self.leave_if_alone(id, LeaveReason::InviteRevoked, Actor::Server, now, effects);
             }
@@ -85,16 +87,16 @@ impl Session {
         Ok(())
     }
 
-    fn close_where(
+    pub(super) fn close_where(
         &mut self,
         id: ParticipantId,
         reason: CloseReason,
         now: Timestamp,
         effects: &mut Vec<Effect>,
-        wanted: impl Fn(Option<InviteId>) -> bool,
+        wanted: impl Fn(&Connection) -> bool,
     ) -> usize {
         let Some(participant) = self.participants.get(&id) else { return 0 };
-        let connections = participant.connections.iter().filter(|connection| wanted(connection.invite));
+        let connections = participant.connections.iter().filter(|connection| wanted(connection));
         let members: Vec<_> =
             connections.map(|connection| Member { participant: id, connection: connection.id }).collect();
         for member in &members {

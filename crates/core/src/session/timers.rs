@@ -1,7 +1,7 @@
 //! What happens because time passed. Timers are lazy: nothing re-arms them while people are active; when one fires it
 //! looks at the facts and either acts or moves on to the instant the facts now give.
 
-use super::{CloseReason, Effect, Event, Member, Recipients, Session, State, Warned};
+use super::{CloseReason, Connection, Effect, Event, Member, Recipients, Session, State, Warned};
 use crate::ids::ParticipantId;
 use crate::record::SessionFact;
 use crate::time::Timestamp;
@@ -162,8 +162,10 @@ impl Session {
         }
     }
 
+    /// Closes together what expires together: between two closes of one instant nobody is away.
     fn token_expired(&mut self, member: Member, at: Timestamp, effects: &mut Vec<Effect>) {
-        self.begin_close(member, CloseReason::TokenExpired, at, effects);
+        let is_over = |connection: &Connection| connection.token_expires_at.is_some_and(|expires_at| expires_at <= at);
+        self.close_where(member.participant, CloseReason::TokenExpired, at, effects, is_over);
         self.leave_if_alone(member.participant, LeaveReason::TokenExpired, Actor::Server, at, effects);
     }
 }
