@@ -313,3 +313,19 @@ fn same_instant_join_and_close_is_an_empty_span() {
         "#]],
     );
 }
+
+/// Found by a property test: between two closes of one instant the person was away for no time at all.
+#[test]
+fn tokens_that_expire_together_are_one_departure() {
+    check(
+        "quiet; join a token=30s; join a2 token=30s; loud; +10s; ping a active; +20s; close a; close a2",
+        expect![[r#"
+        30s     close a TokenExpired
+        30s     close a2 TokenExpired
+        30s     record participant_left a token_expired by server
+        30s     all <- presence 3: -a(token_expired)
+        30s     record connection_closed a [0s, 30s) token_expired
+        30s     record connection_closed a2 [0s, 30s) token_expired
+    "#]],
+    );
+}
