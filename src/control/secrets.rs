@@ -81,11 +81,6 @@ secret!(
     InviteToken "rci_"
 );
 
-/// Whether the text has the form of an invite token. Says nothing about whether there is such an invite.
-pub fn is_well_formed(token: &str) -> bool {
-    unseal(InviteToken::PREFIX, token).is_ok()
-}
-
 /// The secret of the installation. Everything that must be shown or checked again without being stored comes from it.
 pub struct RootKey(SecretString);
 

@@ -17,12 +17,12 @@ use rollcall_protocol::client::PingRequest;
 use rollcall_protocol::{ClientMessage, CloseCode, ErrorCode, FrameError};
 use serde_json::value::RawValue;
 
+use super::close_guard::{CloseGuard, End};
 use super::convert::{close_code, close_of, encode_error, encode_event, encode_pong};
 use super::rate::{Bucket, Rate};
 use super::socket::{Inbound, Socket};
 use super::{SharedWs, host};
 use crate::hub::{Farewell, Outbox, Outgoing, Taken};
-use crate::ledger::Receipt;
 
 /// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
 /// server no more than the rate, and this many take seconds.
@@ -75,55 +75,6 @@ struct Deferred {
     state: Box<RawValue>,
     due_at: Timestamp,
     replaced: u32,
-}
-
-/// Reports the end of a connection to its session exactly once, whatever becomes of the task.
-pub(super) struct CloseGuard {
-    ws: SharedWs,
-    session: SessionId,
-    member: Member,
-    /// What is known so far; a task that panics leaves the pessimistic default.
-    end: End,
-    reported: bool,
-}
-
-/// How a socket ended.
-#[derive(Debug, Clone, Copy)]
-struct End {
-    reason: LeaveReason,
-    proof: CloseProof,
-}
-
-impl CloseGuard {
-    pub(super) fn new(ws: SharedWs, session: SessionId, member: Member) -> Self {
-        let end = End { reason: LeaveReason::Closed, proof: CloseProof::Silent };
-        Self { ws, session, member, end, reported: false }
-    }
-
-    /// Why the socket is being given up, should nothing better become known.
-    pub(super) fn end_as(&mut self, reason: LeaveReason) {
-        self.end.reason = reason;
-    }
-
-    /// Reports the end; the receipt says when it is durable. `None` when the session is gone already: then its own end
-    /// has closed the span.
-    fn report(&mut self, end: End) -> Option<Receipt> {
-        self.reported = true;
-        let command = Command::Closed { member: self.member, reason: end.reason, proof: end.proof };
-        let applied = self.ws.hub.apply(self.session, command);
-        self.ws.hub.forget_connection(self.member.connection);
-        self.ws.metrics.connection_closed(end.reason);
-        applied.ok().map(|applied| applied.receipt)
-    }
-}
-
-impl Drop for CloseGuard {
-    fn drop(&mut self) {
-        if !self.reported {
-            // Nobody waits for this one.
-            drop(self.report(self.end));
-        }
-    }
 }
 
 impl Connection {

@@ -20,7 +20,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{Instrument, debug, info_span};
 
 use super::SharedWs;
-use super::connection::{CloseGuard, Connection};
+use super::close_guard::CloseGuard;
+use super::connection::Connection;
 use super::convert::{JoinedExtras, encode_error, encode_joined};
 use super::gate::{Turned, Unauthenticated};
 use super::socket::{Inbound, Socket};

@@ -4,6 +4,7 @@
 //! of a socket), [`socket`] (the only code that knows how frames are read and written), [`convert`] (core ↔ wire).
 
 mod accept;
+mod close_guard;
 mod connection;
 mod convert;
 mod gate;
