@@ -33,6 +33,11 @@ impl CloseGuard {
         self.end.reason = reason;
     }
 
+    /// Whether the end is with the session already.
+    pub(super) fn is_reported(&self) -> bool {
+        self.reported
+    }
+
     /// Reports the end; the receipt says when it is durable. `None` when the session is gone already: then its own end
     /// has closed the span.
     pub(super) fn report(&mut self, end: End) -> Option<Receipt> {

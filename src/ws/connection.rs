@@ -3,7 +3,6 @@
 //! A ping goes: frame → [`Connection::on_ping`] → clock (an atomic store) → pong. It takes no lock and touches no map;
 //! the timer is only looked at when it fires and then moves on to where the evidence puts it.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,17 +10,18 @@ use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Member, SessionId, Timestamp};
+use bytes::Bytes;
+use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Timestamp};
 use rollcall_protocol::client::PingRequest;
 use rollcall_protocol::{ClientMessage, CloseCode, ErrorCode, FrameError};
 use serde_json::value::RawValue;
 
 use super::close_guard::{CloseGuard, End};
 use super::convert::{close_code, close_of, encode_error, encode_event, encode_pong};
+use super::frame::ShortFrame;
+use super::host;
 use super::rate::{Bucket, Rate};
-use super::socket::{Inbound, Socket};
-use super::{SharedWs, host};
+use super::socket::{Inbound, Received, Socket, with_received};
 use crate::hub::{Farewell, Outbox, Outgoing, Taken};
 
 /// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
@@ -34,39 +34,41 @@ const UPDATES_REPLACED_MAX: u32 = 50;
 /// How long a state waits while the journal is nearly full.
 const JOURNAL_FULL_PAUSE: Duration = Duration::from_secs(1);
 
-thread_local! {
-    /// Pongs of all connections of a thread are written here, so that one allocation serves hundreds.
-    static PONGS: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(64 * 1024));
-}
+/// The timer is looked at when it may fire within this time. Before that, polling it would only cost.
+const TIMER_LOOK_AHEAD: Duration = Duration::from_secs(1);
 
-/// A joined socket.
+/// A joined socket. There is one for every person who is in, so what most of them never need is apart, in [`Trouble`].
 pub(super) struct Connection {
     socket: Socket,
-    ws: SharedWs,
     outbox: Arc<Outbox>,
-    pub(super) session: SessionId,
-    pub(super) member: Member,
     clock: Arc<ConnectionClock>,
-    /// Reports the end; gone once it is reported.
-    guard: Option<CloseGuard>,
+    /// Who this is, and the duty to report its end.
+    guard: CloseGuard,
     bucket: Bucket,
+    /// Updates have a rate of their own: a burst of them must not starve the pings.
+    updates: Bucket,
+    /// For when the timer stands.
+    armed_at: Timestamp,
+    /// The evidence for which a probe was sent.
+    probed_for: Option<Timestamp>,
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What a connection has only while, or after, something is out of the ordinary.
+#[derive(Default)]
+struct Trouble {
+    /// Frames beyond the rate so far.
     rate_exceeded: u32,
     /// Reading pauses until then.
     paused_until: Option<Timestamp>,
-    /// Updates have a rate of their own: a burst of them must not starve the pings.
-    updates: Bucket,
     /// The newest state that came faster than the rate allows, when it may be applied, and how many it stands for.
     deferred_update: Option<Deferred>,
     /// The newest pong that the socket could not take yet. A client that does not read needs only the last.
     waiting_pong: Option<Bytes>,
     /// Since when the socket has taken nothing.
     blocked_since: Option<Timestamp>,
-    /// The evidence for which a probe was sent.
-    probed_for: Option<Timestamp>,
     /// Set once a close frame was sent: until when its answer is awaited.
     closing_until: Option<Timestamp>,
-    /// For when the timer stands.
-    armed_at: Timestamp,
     /// Host commands of this connection that are being worked on.
     host_commands: Arc<AtomicU32>,
 }
@@ -85,25 +87,17 @@ impl Connection {
         guard: CloseGuard,
         now: Timestamp,
     ) -> Self {
+        let (bucket, updates) = (Bucket::new(now), Bucket::new(now));
         Self {
             socket,
-            ws: guard.ws.clone(),
             outbox,
-            session: guard.session,
-            member: guard.member,
             clock,
-            guard: Some(guard),
-            bucket: Bucket::new(now),
-            rate_exceeded: 0,
-            paused_until: None,
-            updates: Bucket::new(now),
-            deferred_update: None,
-            waiting_pong: None,
-            blocked_since: None,
-            probed_for: None,
-            closing_until: None,
+            guard,
+            bucket,
+            updates,
             armed_at: Timestamp::ZERO,
-            host_commands: Arc::default(),
+            probed_for: None,
+            trouble: None,
         }
     }
 
@@ -111,12 +105,9 @@ impl Connection {
     ///
     /// Not an `async fn`: that would keep room for the connection twice, once as the argument and once as the variable.
     pub(super) fn run(mut self) -> impl Future<Output = ()> {
-        let mut timer = Box::pin(tokio::time::sleep(self.ws.options.probe_after));
+        let mut timer = Box::pin(tokio::time::sleep(self.guard.ws.options.probe_after));
         std::future::poll_fn(move |context| {
-            let end = ready!(self.poll(context, timer.as_mut()));
-            if let Some(mut guard) = self.guard.take() {
-                guard.end = end;
-            }
+            self.guard.end = ready!(self.poll(context, timer.as_mut()));
             Poll::Ready(())
         })
     }
@@ -126,26 +117,31 @@ impl Connection {
             if let Poll::Ready(end) = self.poll_inbound(context) {
                 return Poll::Ready(end);
             }
-            let was_paused = self.paused_until.is_some();
+            let was_paused = self.is_paused();
             if let Poll::Ready(end) = self.poll_outbound(context) {
                 return Poll::Ready(end);
             }
-            if was_paused && self.paused_until.is_none() {
+            if was_paused && !self.is_paused() {
                 // A close has begun, and its answer must find somebody who reads.
                 continue;
             }
             let now = self.now();
             let next = self.next_look();
+            let mut newly_armed = false;
             if next > now && next >= self.armed_at && self.armed_at > now {
                 // The timer stands earlier than needed: leave it, and look again when it fires.
             } else if next > now {
                 self.armed_at = next;
+                newly_armed = true;
                 timer.as_mut().reset(tokio::time::Instant::now() + next.since(now));
             } else {
                 if let Poll::Ready(end) = self.look_at_time(context, now) {
                     return Poll::Ready(end);
                 }
                 continue;
+            }
+            if self.armed_at > now + TIMER_LOOK_AHEAD && !newly_armed {
+                return Poll::Pending;
             }
             if timer.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
@@ -158,8 +154,16 @@ impl Connection {
     // --- inbound ---
 
     fn poll_inbound(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        while self.paused_until.is_none()
-            && let Poll::Ready(inbound) = self.socket.poll_receive(context)
+        with_received(|received| {
+            let end = self.poll_received(context, received);
+            self.socket.put_back(received);
+            end
+        })
+    }
+
+    fn poll_received(&mut self, context: &mut Context<'_>, received: &mut Received) -> Poll<End> {
+        while !self.is_paused()
+            && let Poll::Ready(inbound) = self.socket.poll_receive(context, received)
         {
             let now = self.now();
             match inbound {
@@ -169,15 +173,15 @@ impl Connection {
                 Inbound::Broken => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent }),
                 _ => self.clock.hear(now),
             }
-            if self.closing_until.is_some() {
+            if self.is_closing() {
                 continue;
             }
             match inbound {
-                Inbound::Text(text) => self.on_text(context, &text, now),
-                Inbound::Control => self.on_control(now),
-                Inbound::Binary => self.fail(ErrorCode::BinaryRefused, now),
-                Inbound::TooBig => self.fail(ErrorCode::MessageTooBig, now),
-                Inbound::Violation => self.fail(ErrorCode::ProtocolViolation, now),
+                Inbound::Text(text) => self.on_text(context, text, now),
+                Inbound::Control => self.on_control(context, now),
+                Inbound::Binary => self.fail(context, ErrorCode::BinaryRefused, now),
+                Inbound::TooBig => self.fail(context, ErrorCode::MessageTooBig, now),
+                Inbound::Violation => self.fail(context, ErrorCode::ProtocolViolation, now),
                 Inbound::Closed | Inbound::Broken => {}
             }
         }
@@ -186,14 +190,16 @@ impl Connection {
 
     fn on_text(&mut self, context: &mut Context<'_>, text: &str, now: Timestamp) {
         match ClientMessage::decode(text) {
-            Ok(ClientMessage::Update(update)) => self.on_update(update.state, now),
-            _ if !self.take_from_bucket(now) => self.on_rate_exceeded(now),
+            Ok(ClientMessage::Update(update)) => self.on_update(context, update.state, now),
+            _ if !self.take_from_bucket(now) => self.on_rate_exceeded(context, now),
             Ok(ClientMessage::Ping(ping)) => self.on_ping(context, &ping, now),
             Ok(ClientMessage::Leave) => self.on_leave(),
-            Ok(ClientMessage::Snapshot) => self.apply(Command::Snapshot { member: self.member }),
+            Ok(ClientMessage::Snapshot) => self.apply(Command::Snapshot { member: self.guard.member }),
             Ok(ClientMessage::Join(_)) => self.answer(ErrorCode::AlreadyJoined),
             Ok(command @ (ClientMessage::End(_) | ClientMessage::Extend(_) | ClientMessage::Kick(_))) => {
-                host::start(&self.ws, &self.outbox, self.session, self.member, &self.host_commands, command);
+                let under_way = self.trouble().host_commands.clone();
+                let CloseGuard { ws, session, member, .. } = &self.guard;
+                host::start(ws, &self.outbox, *session, *member, &under_way, command);
             }
             Err(FrameError::Malformed(_)) => self.answer(ErrorCode::MalformedFrame),
             Err(FrameError::UnknownType(_)) => self.answer(ErrorCode::UnknownType),
@@ -203,32 +209,34 @@ impl Connection {
     fn on_ping(&mut self, context: &mut Context<'_>, ping: &PingRequest<'_>, now: Timestamp) {
         match ping.active {
             // The session hears of activity only where it changes something.
-            Some(true) if self.clock.act(now) => self.apply(Command::Activity { member: self.member }),
-            Some(false) if !self.clock.is_hidden() => self.apply(Command::Hide { member: self.member }),
+            Some(true) if self.clock.act(now) => self.apply(Command::Activity { member: self.guard.member }),
+            Some(false) if !self.clock.is_hidden() => self.apply(Command::Hide { member: self.guard.member }),
             _ => {}
         }
-        let pong = PONGS.with_borrow_mut(|buffer| encode_pong(buffer, ping.id, now));
+        let pong = ShortFrame::text(|buffer| encode_pong(buffer, ping.id, now));
         match self.socket.poll_ready(context) {
             Poll::Ready(Ok(())) => {
                 // A failed write shows up as a broken connection at the next read.
-                self.socket.send_text(pong).ok();
+                self.socket.send_short(context, &pong).ok();
             }
-            _ => self.waiting_pong = Some(pong),
+            _ => self.trouble().waiting_pong = Some(Bytes::copy_from_slice(pong.payload())),
         }
     }
 
-    fn on_control(&mut self, now: Timestamp) {
+    fn on_control(&mut self, context: &mut Context<'_>, now: Timestamp) {
         if !self.take_from_bucket(now) {
-            self.on_rate_exceeded(now);
+            self.on_rate_exceeded(context, now);
         }
     }
 
     /// Takes the departure at its word and instant. The goodbye acknowledges it, so it waits until the record is durable.
     fn on_leave(&mut self) {
-        let Some(mut guard) = self.guard.take() else { return };
-        let receipt = guard.report(End { reason: LeaveReason::Left, proof: CloseProof::Observed });
+        if self.guard.is_reported() {
+            return;
+        }
+        let receipt = self.guard.report(End { reason: LeaveReason::Left, proof: CloseProof::Observed });
         let outbox = self.outbox.clone();
-        self.ws.tasks.spawn(async move {
+        self.guard.ws.tasks.spawn(async move {
             let durable = match receipt {
                 Some(receipt) => receipt.durable().await,
                 None => Ok(()),
@@ -241,69 +249,95 @@ impl Connection {
         match self.bucket.take(self.rate(), now) {
             Ok(()) => true,
             Err(next) => {
-                self.paused_until = Some(next);
+                self.trouble().paused_until = Some(next);
                 false
             }
         }
     }
 
-    fn on_rate_exceeded(&mut self, now: Timestamp) {
-        self.rate_exceeded += 1;
-        if self.rate_exceeded > RATE_EXCEEDED_MAX {
-            self.fail(ErrorCode::RateLimited, now);
-        } else if self.rate_exceeded % 20 == 1 {
+    fn on_rate_exceeded(&mut self, context: &mut Context<'_>, now: Timestamp) {
+        let trouble = self.trouble();
+        trouble.rate_exceeded += 1;
+        let rate_exceeded = trouble.rate_exceeded;
+        if rate_exceeded > RATE_EXCEEDED_MAX {
+            self.fail(context, ErrorCode::RateLimited, now);
+        } else if rate_exceeded % 20 == 1 {
             // Once a second at the default rate: the answer must not become a flood of its own.
             self.answer(ErrorCode::RateLimited);
         }
     }
 
     /// Last write wins: what comes faster than the rate allows waits, and only the newest of it is applied.
-    fn on_update(&mut self, state: Box<RawValue>, now: Timestamp) {
-        if state.get().len() > self.ws.options.state_bytes_max {
+    fn on_update(&mut self, context: &mut Context<'_>, state: Box<RawValue>, now: Timestamp) {
+        if state.get().len() > self.guard.ws.options.state_bytes_max {
             let within_rate = self.take_from_bucket(now);
-            return if within_rate { self.answer(ErrorCode::StateTooLarge) } else { self.on_rate_exceeded(now) };
+            return if within_rate {
+                self.answer(ErrorCode::StateTooLarge)
+            } else {
+                self.on_rate_exceeded(context, now)
+            };
         }
-        if let Some(deferred) = &mut self.deferred_update {
+        if let Some(trouble) = &mut self.trouble
+            && let Some(deferred) = &mut trouble.deferred_update
+        {
             deferred.state = state;
             deferred.replaced += 1;
             if deferred.replaced >= UPDATES_REPLACED_MAX {
-                self.paused_until = Some(deferred.due_at);
+                trouble.paused_until = Some(deferred.due_at);
             }
             return;
         }
-        if self.ws.hub.ledger().admit().is_err() {
+        let due_at = if self.guard.ws.hub.ledger().admit().is_err() {
             // What is left of the journal is for leaves; of the states the newest will do.
-            let due_at = now + JOURNAL_FULL_PAUSE;
-            self.deferred_update = Some(Deferred { state, due_at, replaced: 0 });
-            return;
-        }
-        match self.updates.take(self.rate(), now) {
-            Ok(()) => self.apply(Command::Update { member: self.member, state: state.get().into() }),
-            Err(due_at) => self.deferred_update = Some(Deferred { state, due_at, replaced: 0 }),
-        }
+            now + JOURNAL_FULL_PAUSE
+        } else if let Err(due_at) = self.updates.take(self.rate(), now) {
+            due_at
+        } else {
+            return self.apply(Command::Update { member: self.guard.member, state: state.get().into() });
+        };
+        self.trouble().deferred_update = Some(Deferred { state, due_at, replaced: 0 });
     }
 
-    fn apply_deferred_update(&mut self, now: Timestamp) {
-        if self.deferred_update.as_ref().is_some_and(|deferred| deferred.due_at <= now)
-            && let Some(deferred) = self.deferred_update.take()
-        {
-            self.on_update(deferred.state, now);
+    fn apply_deferred_update(&mut self, context: &mut Context<'_>, now: Timestamp) {
+        let deferred = self.trouble.as_mut().map(|trouble| &mut trouble.deferred_update);
+        if let Some(deferred) = deferred.and_then(|deferred| deferred.take_if(|deferred| deferred.due_at <= now)) {
+            self.on_update(context, deferred.state, now);
         }
     }
 
     fn rate(&self) -> Rate {
-        Rate::new(self.ws.options.messages_per_s, self.ws.options.messages_burst)
+        Rate::new(self.guard.ws.options.messages_per_s, self.guard.ws.options.messages_burst)
     }
 
     fn apply(&self, command: Command) {
         // Refusals mean that the session has just let this connection go; its close is in the outbox.
-        if let Ok(applied) = self.ws.hub.apply(self.session, command) {
+        if let Ok(applied) = self.guard.ws.hub.apply(self.guard.session, command) {
             drop(applied);
         }
     }
 
     fn answer(&self, code: ErrorCode) {
         self.outbox.push(Outgoing::Error(code));
+    }
+
+    // --- trouble ---
+
+    fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
+
+    fn is_paused(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.paused_until.is_some())
+    }
+
+    fn is_closing(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.closing_until.is_some())
+    }
+
+    fn set_unblocked(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.blocked_since = None;
+        }
     }
 
     // --- outbound ---
@@ -314,126 +348,132 @@ impl Connection {
             match self.socket.poll_ready(context) {
                 Poll::Pending => {
                     // A peer that does not read is not told, but it is closed in time all the same.
-                    if self.closing_until.is_none() && self.outbox.poll_close_ordered(context) {
-                        self.closing_until = Some(self.now() + self.ws.options.close_confirm_timeout);
+                    if !self.is_closing() && self.outbox.poll_close_ordered(context) {
+                        self.trouble().closing_until = Some(self.now() + self.guard.ws.options.close_confirm_timeout);
                     }
                     return self.note_blocked();
                 }
-                Poll::Ready(Err(())) => return if self.closing_until.is_some() { Poll::Pending } else { broken },
+                Poll::Ready(Err(())) => return if self.is_closing() { Poll::Pending } else { broken },
                 // Something went out: slow is not stuck.
-                Poll::Ready(Ok(())) => self.blocked_since = None,
+                Poll::Ready(Ok(())) => self.set_unblocked(),
             }
-            if let Some(pong) = self.waiting_pong.take() {
-                self.socket.send_text(pong).ok();
+            if let Some(pong) = self.trouble.as_mut().and_then(|trouble| trouble.waiting_pong.take()) {
+                self.socket.send_text(context, pong).ok();
                 continue;
             }
-            if self.closing_until.is_some() {
-                break;
+            if self.is_closing() {
+                return Poll::Pending;
             }
-            match self.outbox.poll_take(context) {
-                Poll::Pending => break,
-                Poll::Ready(Taken::Send(Outgoing::Frame(frame))) => {
-                    self.socket.send_shared(context, frame.native(encode_event)).ok();
+            let sent = match ready!(self.outbox.poll_take(context)) {
+                Taken::Send(Outgoing::Frame(frame)) => self.socket.send_text(context, frame.native(encode_event)),
+                Taken::Send(Outgoing::Error(code)) => self.socket.send_text(context, encode_error(code, None, None)),
+                Taken::NeedsSnapshot => {
+                    self.apply(Command::Snapshot { member: self.guard.member });
+                    Ok(())
                 }
-                Poll::Ready(Taken::Send(Outgoing::Error(code))) => {
-                    self.socket.send_text(encode_error(code, None, None)).ok();
+                Taken::Close(Farewell::Ordered(reason)) => {
+                    self.on_close_order(context, reason);
+                    Ok(())
                 }
-                Poll::Ready(Taken::NeedsSnapshot) => self.apply(Command::Snapshot { member: self.member }),
-                Poll::Ready(Taken::Close(Farewell::Ordered(reason))) => self.on_close_order(reason),
-                Poll::Ready(Taken::Close(Farewell::Left)) => self.begin_close(CloseCode::Normal, "", self.now()),
-            }
-        }
-        match self.socket.poll_flush(context) {
-            Poll::Pending => self.note_blocked(),
-            Poll::Ready(Err(())) if self.closing_until.is_none() => broken,
-            Poll::Ready(_) => {
-                self.blocked_since = None;
-                Poll::Pending
+                Taken::Close(Farewell::Left) => {
+                    self.begin_close(context, CloseCode::Normal, "", self.now());
+                    Ok(())
+                }
+            };
+            if sent.is_err() {
+                return broken;
             }
         }
     }
 
     fn note_blocked(&mut self) -> Poll<End> {
         let now = self.now();
-        self.blocked_since.get_or_insert(now);
+        self.trouble().blocked_since.get_or_insert(now);
         Poll::Pending
     }
 
     /// The session or the server has let this connection go.
-    fn on_close_order(&mut self, reason: CloseReason) {
+    fn on_close_order(&mut self, context: &mut Context<'_>, reason: CloseReason) {
         let code = close_code(reason);
         // At the end of a session everybody was told by `ended` already.
         if reason != CloseReason::SessionEnded {
-            let spread = self.ws.options.restart_spread;
-            let retry_after = (reason == CloseReason::Restarting).then(|| self.ws.hub.clock().jitter(spread));
-            self.socket.send_text(encode_error(code, None, retry_after)).ok();
+            let ws = &self.guard.ws;
+            let spread = ws.options.restart_spread;
+            let retry_after = (reason == CloseReason::Restarting).then(|| ws.hub.clock().jitter(spread));
+            self.socket.send_text(context, encode_error(code, None, retry_after)).ok();
         }
         let now = self.now();
-        self.begin_close(close_of(code), code.message(), now);
+        self.begin_close(context, close_of(code), code.message(), now);
     }
 
     /// The client broke the rules: say which, then close.
-    fn fail(&mut self, code: ErrorCode, now: Timestamp) {
-        self.socket.send_text(encode_error(code, None, None)).ok();
-        self.begin_close(close_of(code), code.message(), now);
+    fn fail(&mut self, context: &mut Context<'_>, code: ErrorCode, now: Timestamp) {
+        self.socket.send_text(context, encode_error(code, None, None)).ok();
+        self.begin_close(context, close_of(code), code.message(), now);
     }
 
-    fn begin_close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
-        self.socket.send_close(code, reason).ok();
-        self.paused_until = None;
-        self.closing_until = Some(now + self.ws.options.close_confirm_timeout);
+    fn begin_close(&mut self, context: &mut Context<'_>, code: CloseCode, reason: &str, now: Timestamp) {
+        self.socket.send_close(context, code, reason).ok();
+        let closing_until = now + self.guard.ws.options.close_confirm_timeout;
+        let trouble = self.trouble();
+        trouble.paused_until = None;
+        trouble.closing_until = Some(closing_until);
     }
 
     // --- time ---
 
     /// The next instant at which the passing of time alone matters to this socket.
     fn next_look(&self) -> Timestamp {
-        let options = &self.ws.options;
-        if let Some(closing_until) = self.closing_until {
-            return closing_until;
-        }
+        let options = &self.guard.ws.options;
         let evidence_at = self.clock.evidence_at();
         let silence = if self.probed_for == Some(evidence_at) { options.dead_after } else { options.probe_after };
-        let blocked = self.blocked_since.map_or(Timestamp::NEVER, |since| since + options.slow_consumer_timeout);
-        let deferred = self.deferred_update.as_ref().map_or(Timestamp::NEVER, |deferred| deferred.due_at);
-        (evidence_at + silence).min(blocked).min(deferred).min(self.paused_until.unwrap_or(Timestamp::NEVER))
+        let silent_at = evidence_at + silence;
+        let Some(trouble) = &self.trouble else { return silent_at };
+        if let Some(closing_until) = trouble.closing_until {
+            return closing_until;
+        }
+        let blocked = trouble.blocked_since.map_or(Timestamp::NEVER, |since| since + options.slow_consumer_timeout);
+        let deferred = trouble.deferred_update.as_ref().map_or(Timestamp::NEVER, |deferred| deferred.due_at);
+        silent_at.min(blocked).min(deferred).min(trouble.paused_until.unwrap_or(Timestamp::NEVER))
     }
 
     fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp) -> Poll<End> {
-        let options = &self.ws.options;
-        if self.closing_until.is_some_and(|until| until <= now) {
-            return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent });
-        }
-        if self.blocked_since.is_some_and(|since| since + options.slow_consumer_timeout <= now) {
-            return Poll::Ready(self.give_up(context, ErrorCode::SlowConsumer, LeaveReason::SlowConsumer));
+        let (probe_after, dead_after, slow_after) = {
+            let options = &self.guard.ws.options;
+            (options.probe_after, options.dead_after, options.slow_consumer_timeout)
+        };
+        if let Some(trouble) = &mut self.trouble {
+            if trouble.closing_until.is_some_and(|until| until <= now) {
+                return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent });
+            }
+            if trouble.blocked_since.is_some_and(|since| since + slow_after <= now) {
+                return Poll::Ready(self.give_up(context, ErrorCode::SlowConsumer, LeaveReason::SlowConsumer));
+            }
+            trouble.paused_until.take_if(|until| *until <= now);
         }
         let evidence_at = self.clock.evidence_at();
-        if evidence_at + options.dead_after <= now {
+        if evidence_at + dead_after <= now {
             return Poll::Ready(self.give_up(context, ErrorCode::LivenessTimeout, LeaveReason::LivenessTimeout));
         }
-        if evidence_at + options.probe_after <= now && self.probed_for != Some(evidence_at) {
+        if evidence_at + probe_after <= now && self.probed_for != Some(evidence_at) {
             self.probed_for = Some(evidence_at);
             if let Poll::Ready(Ok(())) = self.socket.poll_ready(context) {
-                self.socket.send_ping().ok();
+                self.socket.send_ping(context).ok();
             }
         }
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
-        }
-        self.apply_deferred_update(now);
+        self.apply_deferred_update(context, now);
         Poll::Pending
     }
 
-    /// Tells a peer that most likely does not listen any more, without waiting for it.
+    /// Tells a peer that most likely does not listen any more, without waiting for it. What it does not take is lost with
+    /// the connection.
     fn give_up(&mut self, context: &mut Context<'_>, code: ErrorCode, reason: LeaveReason) -> End {
-        self.socket.send_text(encode_error(code, None, None)).ok();
-        self.socket.send_close(close_of(code), code.message()).ok();
-        // What the peer does not take is lost with the connection.
-        let (Poll::Pending | Poll::Ready(_)) = self.socket.poll_flush(context);
+        self.socket.send_text(context, encode_error(code, None, None)).ok();
+        self.socket.send_close(context, close_of(code), code.message()).ok();
         End { reason, proof: CloseProof::Silent }
     }
 
     fn now(&self) -> Timestamp {
-        self.ws.hub.clock().now()
+        self.guard.ws.hub.clock().now()
     }
 }

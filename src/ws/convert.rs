@@ -81,7 +81,7 @@ pub(super) fn encode_error(code: ErrorCode, detail: Option<&str>, retry_after: O
 }
 
 /// Writes a pong without allocating: ids were checked to be a JSON scalar when the ping was read.
-pub(super) fn encode_pong(buffer: &mut BytesMut, id: Option<&RawValue>, now: Timestamp) -> Bytes {
+pub(super) fn encode_pong(buffer: &mut impl BufMut, id: Option<&RawValue>, now: Timestamp) {
     buffer.put_slice(br#"{"type":"pong","#);
     if let Some(id) = id {
         buffer.put_slice(br#""id":"#);
@@ -91,7 +91,6 @@ pub(super) fn encode_pong(buffer: &mut BytesMut, id: Option<&RawValue>, now: Tim
     buffer.put_slice(br#""server_time":""#);
     put_rfc3339(buffer, now);
     buffer.put_slice(br#""}"#);
-    buffer.split().freeze()
 }
 
 pub(super) fn close_code(reason: CloseReason) -> ErrorCode {
@@ -120,7 +119,7 @@ pub(super) fn rfc3339(at: Timestamp) -> String {
 
 const RFC3339_BYTES: usize = 27;
 
-fn put_rfc3339(buffer: &mut BytesMut, at: Timestamp) {
+fn put_rfc3339(buffer: &mut impl BufMut, at: Timestamp) {
     let seconds = at.0.div_euclid(1_000_000);
     let micros = at.0.rem_euclid(1_000_000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -141,7 +140,7 @@ fn put_rfc3339(buffer: &mut BytesMut, at: Timestamp) {
     buffer.put_u8(b'Z');
 }
 
-fn put_digits(buffer: &mut BytesMut, number: i64, width: u32) {
+fn put_digits(buffer: &mut impl BufMut, number: i64, width: u32) {
     for place in (0..width).rev() {
         buffer.put_u8(b'0' + (number / 10_i64.pow(place) % 10) as u8);
     }
@@ -243,10 +242,10 @@ mod tests {
 
     #[test]
     fn a_pong_is_json_and_echoes_the_id() {
-        let mut buffer = BytesMut::new();
         for id in [Some(r#""a\"b""#), Some("-7.5"), None] {
             let raw: Option<&RawValue> = id.map(|id| serde_json::from_str(id).expect("raw"));
-            let pong = encode_pong(&mut buffer, raw, Timestamp(1_000_001));
+            let mut pong = Vec::new();
+            encode_pong(&mut pong, raw, Timestamp(1_000_001));
             let value: serde_json::Value = serde_json::from_slice(&pong).expect("JSON");
             assert_eq!(value["type"], "pong");
             assert_eq!(value["server_time"], "1970-01-01T00:00:01.000001Z");

@@ -56,7 +56,7 @@ pub async fn upgrade(State(ws): State<SharedWs>, mut request: Request) -> Respon
                 Ok(upgraded) => upgraded,
                 Err(error) => return debug!(error = &error as &dyn std::error::Error, "upgrade failed"),
             };
-            let Ok(socket) = Socket::new(upgraded, &task.options).await else { return };
+            let Ok(socket) = Socket::new(upgraded, &task.options) else { return };
             drop(permit);
             // A second, smaller task: the memory of the handshake is not kept for the life of the socket.
             if let Some(connection) = Box::pin(admit(&task, socket, address, origin_allowed)).await {
@@ -138,23 +138,34 @@ fn refusal_of(turned: Turned, now: Timestamp) -> Refused {
 
 /// Waits for the first frame, which must be a join. `None` when the peer went away.
 async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<JoinRequest>, Refused>> {
+    /// What the first frame is, with its text owned: it is looked at once for a connection.
+    enum First {
+        Control,
+        Gone,
+        Text(String),
+        Refused(ErrorCode),
+    }
     let wait = async {
         loop {
-            match socket.receive().await {
-                Inbound::Control => {}
-                inbound => return inbound,
+            let first = socket.receive(|inbound| match inbound {
+                Inbound::Control => First::Control,
+                Inbound::Text(text) => First::Text(text.to_owned()),
+                Inbound::Closed | Inbound::Broken => First::Gone,
+                Inbound::Binary => First::Refused(ErrorCode::BinaryRefused),
+                Inbound::TooBig => First::Refused(ErrorCode::MessageTooBig),
+                Inbound::Violation => First::Refused(ErrorCode::ProtocolViolation),
+            });
+            match first.await {
+                First::Control => {}
+                first => return first,
             }
         }
     };
-    let Ok(inbound) = tokio::time::timeout(ws.options.first_frame_timeout, wait).await else {
-        return Some(Err(ErrorCode::JoinRequired.into()));
-    };
-    let text = match inbound {
-        Inbound::Text(text) => text,
-        Inbound::Closed | Inbound::Broken => return None,
-        Inbound::Binary => return Some(Err(ErrorCode::BinaryRefused.into())),
-        Inbound::TooBig => return Some(Err(ErrorCode::MessageTooBig.into())),
-        Inbound::Violation | Inbound::Control => return Some(Err(ErrorCode::ProtocolViolation.into())),
+    let text = match tokio::time::timeout(ws.options.first_frame_timeout, wait).await {
+        Ok(First::Text(text)) => text,
+        Ok(First::Refused(code)) => return Some(Err(code.into())),
+        Ok(First::Gone) => return None,
+        Ok(First::Control) | Err(_) => return Some(Err(ErrorCode::JoinRequired.into())),
     };
     if text.len() > ws.options.join_bytes_max {
         return Some(Err(ErrorCode::MessageTooBig.into()));
@@ -246,7 +257,7 @@ async fn enter_session(
         durability: if ws.options.ack_in_postgres { "postgres" } else { "local" },
         server_time: ws.hub.clock().now(),
     };
-    let sending = socket.send_shared_when_ready(encode_joined(joined, &extras));
+    let sending = socket.send_text_when_ready(encode_joined(joined, &extras));
     match tokio::time::timeout(ws.options.slow_consumer_timeout, sending).await {
         Ok(Ok(())) => Ok((outbox, clock, guard)),
         // Gone meanwhile.
@@ -272,9 +283,9 @@ fn dispatch_code(error: DispatchError) -> ErrorCode {
 async fn refuse(ws: &SharedWs, mut socket: Socket, refused: Refused) {
     let Refused { code, detail, retry_after } = refused;
     let closing = async {
-        socket.send_when_ready(encode_error(code, detail.as_deref(), retry_after)).await?;
+        socket.send_text_when_ready(encode_error(code, detail.as_deref(), retry_after)).await?;
         socket.close_when_ready(super::convert::close_of(code), code.message()).await?;
-        while !matches!(socket.receive().await, Inbound::Closed | Inbound::Broken) {}
+        while !socket.receive(|inbound| matches!(inbound, Inbound::Closed | Inbound::Broken)).await {}
         Ok::<(), ()>(())
     };
     // A peer that does not listen is left alone after the time that every close gets.

@@ -1,18 +1,18 @@
 //! Sockets: accepting, the handshake, one task for each connection.
 //!
 //! Reading order: [`accept`] (TCP and HTTP), [`handshake`] (upgrade, origin, first frame, join), [`connection`] (the life
-//! of a socket), [`socket`] (the only code that knows how frames are read and written), [`convert`] (core ↔ wire).
+//! of a socket), [`socket`] (reads and writes frames), [`frame`] (how they are laid out), [`convert`] (core ↔ wire).
 
 mod accept;
 mod close_guard;
 mod connection;
 mod convert;
+mod frame;
 mod gate;
 mod handshake;
 mod host;
 mod rate;
 mod socket;
-mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
