@@ -38,9 +38,9 @@ pub(super) fn execute(
                     && let Some(outbox) = joiner.take()
                 {
                     // From here on the joiner gets every diff; the ones before are in its snapshot.
-                    entry.outboxes.insert(connection, outbox);
+                    entry.outboxes.insert(connection.counter, outbox);
                 }
-                if let Some(outbox) = entry.outboxes.get(&connection) {
+                if let Some(outbox) = entry.outboxes.get(&connection.counter) {
                     outbox.push(Outgoing::Frame(Arc::new(Frame::new(event))));
                 }
             }
@@ -52,7 +52,7 @@ pub(super) fn execute(
                 }
             }
             Effect::Close { connection, reason } => {
-                if let Some(outbox) = entry.outboxes.remove(&connection) {
+                if let Some(outbox) = entry.outboxes.remove(&connection.counter) {
                     outbox.close(Farewell::Ordered(reason));
                 }
             }

@@ -10,6 +10,7 @@ use rollcall_core::{Event, ParticipantView};
 pub struct Frame {
     event: Event,
     native: OnceLock<Bytes>,
+    weight: u32,
 }
 
 /// Rough size of a participant's view without its state, for the outbox's accounting.
@@ -19,7 +20,8 @@ const FRAME_BYTES: usize = 160;
 
 impl Frame {
     pub fn new(event: Event) -> Self {
-        Self { event, native: OnceLock::new() }
+        let weight = u32::try_from(weight_of(&event)).unwrap_or(u32::MAX);
+        Self { event, native: OnceLock::new(), weight }
     }
 
     pub fn event(&self) -> &Event {
@@ -37,16 +39,20 @@ impl Frame {
     }
 
     /// About how many bytes the frame has once it is encoded.
-    pub fn weight(&self) -> usize {
-        let views = |views: &[ParticipantView]| -> usize {
-            views.iter().map(|view| VIEW_BYTES + view.state.as_ref().map_or(0, |state| state.len())).sum()
-        };
-        FRAME_BYTES
-            + match &self.event {
-                Event::Joined(joined) => views(&joined.snapshot.participants),
-                Event::Snapshot(snapshot) => views(&snapshot.participants),
-                Event::Presence(diff) => views(&diff.joins) + views(&diff.updates) + diff.leaves.len() * 80,
-                Event::Warning { .. } | Event::Extended { .. } | Event::Ended { .. } => 0,
-            }
+    pub fn weight(&self) -> u32 {
+        self.weight
     }
+}
+
+fn weight_of(event: &Event) -> usize {
+    let views = |views: &[ParticipantView]| -> usize {
+        views.iter().map(|view| VIEW_BYTES + view.state.as_ref().map_or(0, |state| state.len())).sum()
+    };
+    FRAME_BYTES
+        + match event {
+            Event::Joined(joined) => views(&joined.snapshot.participants),
+            Event::Snapshot(snapshot) => views(&snapshot.participants),
+            Event::Presence(diff) => views(&diff.joins) + views(&diff.updates) + diff.leaves.len() * 80,
+            Event::Warning { .. } | Event::Extended { .. } | Event::Ended { .. } => 0,
+        }
 }

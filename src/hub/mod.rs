@@ -197,7 +197,7 @@ impl Hub {
         };
         let outcome = self.inner.sessions.with(id, |entry| {
             if let Some(connection) = closed {
-                entry.outboxes.remove(&connection);
+                entry.outboxes.remove(&connection.counter);
             }
             // Looked at inside the guard: the drain sets the flag before it walks the sessions, so none is missed.
             if matches!(command, Command::Join(_)) && self.is_draining() {

@@ -2,6 +2,7 @@
 //! fresh snapshot.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::{Acquire, Release}};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -16,13 +17,16 @@ use super::frame::Frame;
 pub struct Outbox {
     state: Mutex<State>,
     waker: AtomicWaker,
-    bytes_max: usize,
+    /// Whether there may be something to take, so that a socket that was woken for a ping need not lock. Written under
+    /// the lock only.
+    has_work: AtomicBool,
+    bytes_max: u32,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Outgoing>,
-    bytes: usize,
+    bytes: u32,
     /// Diffs were dropped: the socket must ask its session for a snapshot before it sends further presence.
     needs_snapshot: bool,
     close: Option<Farewell>,
@@ -57,7 +61,8 @@ pub enum Taken {
 
 impl Outbox {
     pub fn new(bytes_max: usize) -> Self {
-        Self { state: Mutex::default(), waker: AtomicWaker::new(), bytes_max }
+        let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+        Self { state: Mutex::default(), waker: AtomicWaker::new(), has_work: AtomicBool::new(false), bytes_max }
     }
 
     /// Queues a frame. Beyond the limit waiting presence is dropped in favour of one snapshot; other frames are small
@@ -72,32 +77,40 @@ impl Outbox {
         if is_presence && state.needs_snapshot {
             return;
         }
-        if is_presence && state.bytes + weight > self.bytes_max && !state.queue.is_empty() {
+        if is_presence && state.bytes.saturating_add(weight) > self.bytes_max && !state.queue.is_empty() {
             state.queue.retain(|waiting| !waiting.is_presence());
             state.bytes = state.queue.iter().map(Outgoing::weight).sum();
             state.needs_snapshot = true;
         } else {
-            state.bytes += weight;
+            state.bytes = state.bytes.saturating_add(weight);
             state.queue.push_back(outgoing);
         }
+        self.has_work.store(true, Release);
         drop(state);
         self.waker.wake();
     }
 
     /// Lets the socket close after what waits now. The first reason counts.
     pub fn close(&self, farewell: Farewell) {
-        self.lock().close.get_or_insert(farewell);
+        let mut state = self.lock();
+        state.close.get_or_insert(farewell);
+        self.has_work.store(true, Release);
+        drop(state);
         self.waker.wake();
     }
 
     /// Takes what is next, or registers the task to be woken.
     pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<Taken> {
         self.waker.register(context.waker());
+        // After the registration: whoever adds something now wakes this task.
+        if !self.has_work.load(Acquire) {
+            return Poll::Pending;
+        }
         let mut state = self.lock();
         if let Some(outgoing) = state.queue.pop_front() {
             state.bytes = state.bytes.saturating_sub(outgoing.weight());
-            if state.queue.is_empty() && state.queue.capacity() > QUEUE_KEEP_MAX {
-                // A burst must not cost memory for the rest of a long idle life.
+            if state.queue.is_empty() {
+                // Nothing is kept for the rest of a long idle life.
                 state.queue = VecDeque::new();
             }
             return Poll::Ready(Taken::Send(outgoing));
@@ -108,6 +121,7 @@ impl Outbox {
         if std::mem::take(&mut state.needs_snapshot) {
             return Poll::Ready(Taken::NeedsSnapshot);
         }
+        self.has_work.store(false, Release);
         Poll::Pending
     }
 
@@ -122,11 +136,8 @@ impl Outbox {
     }
 }
 
-/// Queue slots that an idle outbox may keep.
-const QUEUE_KEEP_MAX: usize = 4;
-
 impl Outgoing {
-    fn weight(&self) -> usize {
+    fn weight(&self) -> u32 {
         match self {
             Self::Frame(frame) => frame.weight(),
             Self::Error(_) => 200,

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use rollcall_core::{ConnectionId, Session, SessionId, Timestamp};
+use rollcall_core::{Session, SessionId, Timestamp};
 
 use super::outbox::Outbox;
 
 /// A live session and what the shell keeps beside it.
 pub(super) struct Entry {
     pub(super) session: Session,
-    pub(super) outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    /// By the counter of the connection: all are of this epoch.
+    pub(super) outboxes: HashMap<i64, Arc<Outbox>>,
     pub(super) identity_salt: Arc<[u8]>,
     /// The instants for which timers stand, the next one last. Strictly descending: what stands already is not armed anew.
     pub(super) armed: Vec<Timestamp>,
@@ -26,7 +27,8 @@ impl Entry {
 
 #[derive(Default)]
 pub(super) struct Sessions {
-    map: DashMap<SessionId, Entry>,
+    /// Boxed: a hash table keeps room for up to twice as many as there are.
+    map: DashMap<SessionId, Box<Entry>>,
 }
 
 impl Sessions {
@@ -36,7 +38,7 @@ impl Sessions {
     }
 
     pub(super) fn insert_if_absent(&self, id: SessionId, entry: Entry) {
-        self.map.entry(id).or_insert(entry);
+        self.map.entry(id).or_insert_with(|| Box::new(entry));
     }
 
     pub(super) fn remove_if(&self, id: SessionId, condition: impl FnOnce(&Entry) -> bool) {

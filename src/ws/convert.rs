@@ -140,10 +140,14 @@ fn put_rfc3339(buffer: &mut impl BufMut, at: Timestamp) {
     buffer.put_u8(b'Z');
 }
 
-fn put_digits(buffer: &mut impl BufMut, number: i64, width: u32) {
-    for place in (0..width).rev() {
-        buffer.put_u8(b'0' + (number / 10_i64.pow(place) % 10) as u8);
+/// The last digits of a number, six at most.
+fn put_digits(buffer: &mut impl BufMut, mut number: i64, width: usize) {
+    let mut digits = [b'0'; 6];
+    for digit in digits[..width].iter_mut().rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
     }
+    buffer.put_slice(&digits[..width]);
 }
 
 /// Days since 1970-01-01 to a date of the Gregorian calendar. The year is counted from March, so that the leap day is

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::timers::TimerKey;
+use super::deadlines::TimerKey;
 use super::{Effect, Event, Participant, Recipients, Session, State};
 use crate::ids::ParticipantId;
 use crate::presence::{ParticipantView, PresenceDiff, Snapshot};

@@ -45,7 +45,7 @@ impl Session {
         }
         self.pending.clear();
         self.diff_due_at = None;
-        self.timers.clear();
+        self.deadlines.clear();
         self.session_timer_at = None;
         self.warned = None;
     }

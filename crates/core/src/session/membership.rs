@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::timers::TimerKey;
+use super::deadlines::TimerKey;
 use super::{
     CloseProof, CloseReason, Closing, Connection, Effect, Event, Join, Joined, Member, Participant, Recipients,
     Session, SessionView,
@@ -73,7 +73,7 @@ impl Session {
                 self.record(SessionFact::StateUpdated { participant: join.participant, state }, now, effects);
             }
             if let (Some(crashed), Some(closed_ago)) = (crashed, join.closed_ago) {
-                self.amend_crashed(join.participant, crashed, now - closed_ago, effects);
+                self.amend_crashed(join.participant, *crashed, now - closed_ago, effects);
             }
             return;
         }
@@ -93,7 +93,7 @@ impl Session {
             away_timer_at: None,
             crashed: None,
         };
-        self.participants.insert(join.participant, participant);
+        self.participants.insert(join.participant, Box::new(participant));
         let fact = SessionFact::ParticipantJoined {
             participant: join.participant,
             identity: join.identity.clone(),
@@ -143,8 +143,7 @@ impl Session {
         self.record(fact, now, effects);
         self.settle_status(join.participant, now, effects);
         if let Some(expires_at) = join.token_expires_at {
-            let member = Member { participant: join.participant, connection: join.connection };
-            self.arm(expires_at, TimerKey::Token(member));
+            self.arm(expires_at, TimerKey::Token(join.participant));
         }
     }
 
@@ -201,7 +200,7 @@ impl Session {
         participant.last_seen_at = participant.last_seen_at.max(connection.clock.evidence_at());
         self.last_activity_at = self.last_activity_at.max(connection.clock.activity_at());
         if let Some(expires_at) = connection.token_expires_at {
-            self.disarm(expires_at, TimerKey::Token(member));
+            self.disarm(expires_at, TimerKey::Token(member.participant));
         }
         self.touch(member.participant);
         Ok(connection)
@@ -252,7 +251,7 @@ impl Session {
 
     fn disarm_grace_timer(&mut self, id: ParticipantId) {
         let participant = self.participants.get(&id);
-        if let Some(at) = participant.and_then(Participant::grace_ends_at) {
+        if let Some(at) = participant.and_then(|participant| participant.grace_ends_at()) {
             self.disarm(at, TimerKey::Grace(id));
         }
     }
@@ -316,7 +315,7 @@ impl Session {
     }
 
     pub(super) fn members(&self) -> Vec<Member> {
-        let each = |(id, participant): (&ParticipantId, &Participant)| {
+        let each = |(id, participant): (&ParticipantId, &Box<Participant>)| {
             let participant_id = *id;
             let member =
                 move |connection: &Connection| Member { participant: participant_id, connection: connection.id };

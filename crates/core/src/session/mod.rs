@@ -5,6 +5,7 @@
 //! [`restart`] (drain, restore), [`broadcast`] (diffs and snapshots).
 
 mod broadcast;
+mod deadlines;
 mod ending;
 mod membership;
 mod restart;
@@ -28,7 +29,7 @@ use crate::refusal::Refusal;
 use crate::time::Timestamp;
 use crate::words::{LeaveReason, Role, SessionEndReason, Status, WarningCause};
 
-use timers::TimerKey;
+use deadlines::{Deadlines, TimerKey};
 
 /// One session while at least this node cares about it.
 #[derive(Debug)]
@@ -43,7 +44,8 @@ pub struct Session {
     /// Whether anybody ever joined; an end without is `abandoned`.
     started: bool,
     last_activity_at: Timestamp,
-    participants: BTreeMap<ParticipantId, Participant>,
+    /// Boxed: a tree reserves places for eleven, and most rooms are smaller.
+    participants: BTreeMap<ParticipantId, Box<Participant>>,
     /// Connections told to go, whose span waits for the peer's answer to be proven.
     closing: BTreeMap<ConnectionId, Closing>,
     kicked: BTreeSet<ParticipantId>,
@@ -56,7 +58,7 @@ pub struct Session {
     session_timer_at: Option<Timestamp>,
     /// Whoever goes takes its entries along, so there are at most two for the session, one per participant and one per
     /// connection, however often people come and go.
-    timers: BTreeSet<(Timestamp, TimerKey)>,
+    deadlines: Deadlines,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +88,7 @@ struct Participant {
     /// When the standing look at away is due, while the status is active.
     away_timer_at: Option<Timestamp>,
     /// After a crash: the connection that was open then, until when it may be believed, and where its span ends now.
-    crashed: Option<CrashedConnection>,
+    crashed: Option<Box<CrashedConnection>>,
 }
 
 #[derive(Debug)]
@@ -134,7 +136,7 @@ impl Session {
             diff_due_at: None,
             warned: None,
             session_timer_at: None,
-            timers: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             spec,
             policy,
         };
@@ -177,7 +179,7 @@ impl Session {
         if self.stands_still() {
             return None;
         }
-        self.timers.first().map(|(at, _)| *at)
+        self.deadlines.first().map(|(at, _)| at)
     }
 
     pub fn spec(&self) -> &SessionSpec {
@@ -256,11 +258,11 @@ impl Session {
     }
 
     fn arm(&mut self, at: Timestamp, key: TimerKey) {
-        self.timers.insert((at, key));
+        self.deadlines.arm(at, key);
     }
 
     fn disarm(&mut self, at: Timestamp, key: TimerKey) {
-        self.timers.remove(&(at, key));
+        self.deadlines.disarm(at, key);
     }
 }
 

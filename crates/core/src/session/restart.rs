@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::timers::TimerKey;
+use super::deadlines::TimerKey;
 use super::{CloseReason, CrashedConnection, Effect, Participant, RestoredParticipant, Session};
 use crate::ids::ParticipantId;
 use crate::record::SessionFact;
@@ -54,10 +54,10 @@ impl Session {
                 // Browsers throttle hidden pages, and which pages were hidden is not known any more.
                 grace: self.policy.grace_hidden,
                 away_timer_at: None,
-                crashed: one.crashed,
+                crashed: one.crashed.map(Box::new),
             };
             self.arm(now + participant.grace, TimerKey::Grace(one.participant));
-            self.participants.insert(one.participant, participant);
+            self.participants.insert(one.participant, Box::new(participant));
         }
         self.started |= !self.participants.is_empty();
     }

@@ -1,39 +1,28 @@
 //! What happens because time passed. Timers are lazy: nothing re-arms them while people are active; when one fires it
 //! looks at the facts and either acts or moves on to the instant the facts now give.
 
-use super::{CloseReason, Connection, Effect, Event, Member, Recipients, Session, State, Warned};
+use super::deadlines::TimerKey;
+use super::{CloseReason, Connection, Effect, Event, Recipients, Session, State, Warned};
 use crate::ids::ParticipantId;
 use crate::record::SessionFact;
 use crate::time::Timestamp;
 use crate::words::{Actor, LeaveReason, SessionEndReason, Status, WarningCause};
-
-/// What a timer is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum TimerKey {
-    /// The coalescing window of the presence diff is over.
-    Presence,
-    /// A warning or the end of the session may be due.
-    Session,
-    Grace(ParticipantId),
-    Away(ParticipantId),
-    Token(Member),
-}
 
 impl Session {
     /// Fires what is due, in the order in which it became due and as of the instant at which it became due: a late tick
     /// must leave the same ledger as a punctual one.
     pub(super) fn run_timers(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         while !self.stands_still()
-            && let Some((at, key)) = self.timers.first().copied()
+            && let Some((at, key)) = self.deadlines.first()
             && at <= now
         {
-            self.timers.pop_first();
+            self.deadlines.pop_first();
             match key {
                 TimerKey::Presence => self.flush_presence_if_due(now, effects),
                 TimerKey::Session => self.session_due(at, now, effects),
                 TimerKey::Grace(participant) => self.grace_over(participant, at, effects),
                 TimerKey::Away(participant) => self.away_due(participant, at, effects),
-                TimerKey::Token(member) => self.token_expired(member, at, effects),
+                TimerKey::Token(participant) => self.token_expired(participant, at, effects),
             }
         }
     }
@@ -163,9 +152,9 @@ impl Session {
     }
 
     /// Closes together what expires together: between two closes of one instant nobody is away.
-    fn token_expired(&mut self, member: Member, at: Timestamp, effects: &mut Vec<Effect>) {
+    fn token_expired(&mut self, participant: ParticipantId, at: Timestamp, effects: &mut Vec<Effect>) {
         let is_over = |connection: &Connection| connection.token_expires_at.is_some_and(|expires_at| expires_at <= at);
-        self.close_where(member.participant, CloseReason::TokenExpired, at, effects, is_over);
-        self.leave_if_alone(member.participant, LeaveReason::TokenExpired, Actor::Server, at, effects);
+        self.close_where(participant, CloseReason::TokenExpired, at, effects, is_over);
+        self.leave_if_alone(participant, LeaveReason::TokenExpired, Actor::Server, at, effects);
     }
 }
