@@ -34,6 +34,10 @@ const UPDATES_REPLACED_MAX: u32 = 50;
 /// How long a state waits while the journal is nearly full.
 const JOURNAL_FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// Frames handled before the way out and other sockets get their turn. A peer that sends without end must still be able to
+/// receive, and reading and writing draw on one budget of the runtime.
+const FRAMES_PER_TURN_MAX: usize = 32;
+
 /// The timer is looked at when it may fire within this time. Before that, polling it would only cost.
 const TIMER_LOOK_AHEAD: Duration = Duration::from_secs(1);
 
@@ -162,9 +166,11 @@ impl Connection {
     }
 
     fn poll_received(&mut self, context: &mut Context<'_>, received: &mut Received) -> Poll<End> {
+        let mut frames = 0;
         while !self.is_paused()
             && let Poll::Ready(inbound) = self.socket.poll_receive(context, received)
         {
+            frames += 1;
             let now = self.now();
             match inbound {
                 Inbound::Closed => {
@@ -173,16 +179,19 @@ impl Connection {
                 Inbound::Broken => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent }),
                 _ => self.clock.hear(now),
             }
-            if self.is_closing() {
-                continue;
-            }
             match inbound {
+                // Nothing that comes after our close is answered.
+                _ if self.is_closing() => {}
                 Inbound::Text(text) => self.on_text(context, text, now),
                 Inbound::Control => self.on_control(context, now),
                 Inbound::Binary => self.fail(context, ErrorCode::BinaryRefused, now),
                 Inbound::TooBig => self.fail(context, ErrorCode::MessageTooBig, now),
                 Inbound::Violation => self.fail(context, ErrorCode::ProtocolViolation, now),
                 Inbound::Closed | Inbound::Broken => {}
+            }
+            if frames == FRAMES_PER_TURN_MAX {
+                context.waker().wake_by_ref();
+                break;
             }
         }
         Poll::Pending

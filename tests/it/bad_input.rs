@@ -153,7 +153,7 @@ async fn a_client_that_never_reads_is_let_go_and_others_do_not_notice() {
     let give_up_at = std::time::Instant::now() + crate::support::PATIENCE * 2;
     let mut number = 0;
     while app.database.number(slow).await == 0 {
-        assert!(std::time::Instant::now() < give_up_at, "the deaf client was never let go");
+        assert!(std::time::Instant::now() < give_up_at, "the deaf client was never let go, after {number} updates");
         for _ in 0..200 {
             number += 1;
             busy.send(json!({ "type": "update", "state": format!("{number}{}", "x".repeat(3_900)) })).await;
