@@ -1,10 +1,14 @@
 //! `rollcall-load`: measures a Rollcall server on this machine, loopback only. It starts what it needs and stops it.
 
+mod adapter;
 mod bench;
 mod client;
 mod clock;
 mod control;
+#[cfg(test)]
+mod fixture;
 mod floor;
+mod histogram;
 mod measure;
 mod process;
 mod report;
