@@ -33,9 +33,9 @@ struct Arguments {
 enum Verb {
     /// Measure a release build against its budgets. Exit 0: all kept; 1: one missed, or the run was void
     Bench(bench::Arguments),
-    /// The bare echo server that figures are compared with
+    /// A bare echo server that figures are compared with
     #[command(hide = true)]
-    Floor,
+    Floor(floor::Arguments),
     /// A process full of clients, driven by JSON lines on its standard input
     #[command(hide = true)]
     Swarm,
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.verb {
             Verb::Bench(arguments) => bench::run(arguments).await,
-            Verb::Floor => floor::run().await.map(|()| true),
+            Verb::Floor(arguments) => floor::run(arguments).await.map(|()| true),
             Verb::Swarm => swarm::run().await.map(|()| true),
         }
     });

@@ -1,16 +1,13 @@
 //! What several benchmarks set up: the floor, rooms full of people, a wait until memory has settled.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::adapter::Target;
 use crate::control::{Api, SessionOptions};
-use crate::floor::Ready;
 use crate::measure;
-use crate::process::Process;
 use crate::report::Progress;
 use crate::server::Server;
 use crate::swarm::{Connect, Swarm};
@@ -25,17 +22,6 @@ pub const RAMP_PER_S: f64 = 500.0;
 const SETTLED_BYTES: u64 = 256 * 1024;
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const LOOKS_MAX: usize = 20;
-
-const FLOOR_START_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// # Errors
-/// The floor server cannot be started.
-pub async fn start_floor() -> anyhow::Result<(Process, SocketAddr)> {
-    let program = std::env::current_exe()?;
-    let mut floor = Process::start("the floor", Path::new(&program), &["floor"], &[], None)?;
-    let Ready { listen } = floor.read(FLOOR_START_TIMEOUT).await?;
-    Ok((floor, listen))
-}
 
 /// Connects a swarm to the floor.
 ///

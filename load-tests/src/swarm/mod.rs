@@ -24,6 +24,7 @@ use anyhow::ensure;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use limits::raise as raise_limit;
 #[allow(unused_imports)] // Fields of answers.
 pub use messages::{
     Connect, Connected, Drop, Dropped, Ended, Figures, How, Pace, Received, Reconnect, Reconnected, Rooms, Schedule,
