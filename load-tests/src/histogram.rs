@@ -1,8 +1,6 @@
 //! Latency distributions: recorded by many tasks, taken as exact buckets, merged over processes, read as percentiles or
 //! as a curve.
 
-#![allow(dead_code)] // Plots follow.
-
 use std::sync::{Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
@@ -62,6 +60,7 @@ impl Recorder {
     }
 }
 
+#[allow(dead_code)] // Plots use the rest.
 impl Latency {
     /// The distribution of all that `parts` hold together.
     pub fn merged<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {

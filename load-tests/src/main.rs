@@ -10,6 +10,7 @@ mod fixture;
 mod floor;
 mod histogram;
 mod measure;
+mod peers;
 mod process;
 mod report;
 mod server;
@@ -33,6 +34,9 @@ struct Arguments {
 enum Verb {
     /// Measure a release build against its budgets. Exit 0: all kept; 1: one missed, or the run was void
     Bench(bench::Arguments),
+    /// Measure Rollcall beside bare echo servers and other presence servers, in turns. Exit 0: all measured; 1: something
+    /// was skipped or void
+    Peers(peers::Arguments),
     /// A bare echo server that figures are compared with
     #[command(hide = true)]
     Floor(floor::Arguments),
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.verb {
             Verb::Bench(arguments) => bench::run(arguments).await,
+            Verb::Peers(arguments) => peers::run(arguments).await,
             Verb::Floor(arguments) => floor::run(arguments).await.map(|()| true),
             Verb::Swarm => swarm::run().await.map(|()| true),
         }

@@ -4,8 +4,6 @@
 //! Frames are recognised by how they begin, because parsing every one would cost the loader more than sending it. Only
 //! when member lists are followed are frames of presence decoded, and then once for each distinct frame of a room.
 
-#![allow(dead_code)] // Protocols whose verbs follow.
-
 mod echo;
 mod phoenix;
 mod pusher;

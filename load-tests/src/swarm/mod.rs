@@ -5,7 +5,7 @@
 //! Clients are numbered over all processes. Everything that is scheduled is a function of that number and of an instant
 //! that all processes are told, so that the number of processes changes nothing of the load.
 
-#![allow(dead_code)] // Commands whose verbs follow.
+#![allow(dead_code)] // Scenarios use the rest.
 
 mod connection;
 mod entry;
@@ -14,6 +14,9 @@ mod member;
 mod messages;
 mod plan;
 mod room;
+mod survey;
+#[cfg(test)]
+pub mod tests;
 mod worker;
 
 use std::collections::HashMap;
