@@ -145,7 +145,8 @@ async fn take_turns(systems: &[System], load: Load, count: usize) -> anyhow::Res
             if number == count && !matches!(system.source, Source::Floor(_)) {
                 continue;
             }
-            let step = |what: &str| progress.step(format!("turn {} of {count}, {}: {what}", number + 1, system.name));
+            let step =
+                |what: &str| progress.step(format!("turn {} of {}, {}: {what}", number + 1, count + 1, system.name));
             turns.push(system.turn(load, number, &step).await.with_context(|| system.name.clone())?);
         }
     }

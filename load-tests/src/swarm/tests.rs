@@ -7,7 +7,9 @@ use super::plan::Plan;
 use super::worker::Worker;
 use crate::adapter::{Protocol, Target};
 use crate::clock;
+use crate::control::SessionOptions;
 use crate::fixture::Fixture;
+use crate::server::Server;
 
 const ROOM_SIZE: usize = 6;
 const CLIENTS: usize = 2 * ROOM_SIZE;
@@ -15,6 +17,10 @@ const SETTLE: Duration = Duration::from_secs(20);
 
 /// Two rooms full of clients that know each other.
 async fn crowd(target: &Target) -> Worker {
+    crowd_with(target, vec!["one".to_owned(), "two".to_owned()]).await
+}
+
+async fn crowd_with(target: &Target, tokens: Vec<String>) -> Worker {
     let mut worker = Worker::new();
     let entrance = Entrance {
         target: target.clone(),
@@ -23,7 +29,7 @@ async fn crowd(target: &Target) -> Worker {
         count: CLIENTS,
         per_s: 500.0,
         start_us: clock::wall_us(),
-        tokens: vec!["one".to_owned(), "two".to_owned()],
+        tokens,
         room_size: ROOM_SIZE,
         track_members: true,
     };
@@ -113,4 +119,35 @@ async fn a_server_that_goes_loses_its_clients() {
     assert_eq!((reconnected.connected, reconnected.failed), (0, CLIENTS));
     assert!(reconnected.attempts > CLIENTS, "each tries more than once");
     assert!(!reconnected.errors.is_empty());
+}
+
+/// The server beside the tests, if it has been built.
+fn built_server() -> Option<std::path::PathBuf> {
+    let program = std::env::current_exe().unwrap().parent()?.parent()?.join("rollcall");
+    program.is_file().then_some(program)
+}
+
+#[tokio::test]
+async fn clients_of_rollcall_come_back_unnoticed() {
+    let Some(program) = built_server() else {
+        eprintln!("skipped: build the server first (cargo build)");
+        return;
+    };
+    let server = Server::start(&program, &[]).await.unwrap();
+    let tokens = server.api().unwrap().create_rooms(2, SessionOptions::default(), |_| ()).await.unwrap();
+    let mut worker = crowd_with(&Target::rollcall(server.listen()), tokens).await;
+    let rooms = worker.rooms(SETTLE).await;
+    assert_eq!((rooms.members, rooms.exact, rooms.received.gaps), (CLIENTS, CLIENTS, 0));
+    assert_eq!(rooms.seen.count as usize, 2 * ROOM_SIZE * (ROOM_SIZE - 1) / 2);
+    for how in [How::Reset, How::Close, How::Silent] {
+        worker.mark();
+        assert_eq!(worker.drop(Drop { how, share: 0.5 }).await.dropped, CLIENTS / 2);
+        let back = Reconnect { target: None, schedule: Schedule::Rate { per_s: 500.0 }, give_up_s: 20.0 };
+        let reconnected = worker.reconnect(back, clock::now()).await;
+        assert_eq!((reconnected.connected, reconnected.refused), (CLIENTS / 2, 0), "{how:?}: {reconnected:?}");
+        let rooms = worker.rooms(SETTLE).await;
+        assert_eq!((rooms.exact, rooms.received.leaves_seen, rooms.received.gaps), (CLIENTS, 0, 0), "{how:?}");
+        assert!(rooms.received.updates_seen > 0 || how == How::Silent, "others saw {how:?} as an update");
+    }
+    server.stop().await.unwrap();
 }

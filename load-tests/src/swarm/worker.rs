@@ -162,12 +162,21 @@ impl Worker {
         shared.answered.store(0, Relaxed);
         // What is thrown away belongs to the time before.
         let (_, _) = (shared.latency.take(), shared.lag.take());
-        let planned = self.inside().map(|member| plan.sends(member.index)).sum();
+        let planned: u64 = self.inside().map(|member| plan.sends(member.index)).sum();
         self.pace(plan);
         tokio::time::sleep_until(plan.end).await;
-        let is_answered = matches!(plan.what, What::Ping | What::Chase);
         let give_up_at = plan.end + ANSWERS_TIMEOUT;
-        while is_answered && shared.answered.load(Relaxed) < shared.sent.load(Relaxed) && clock::now() < give_up_at {
+        // A late loader still sends what was due, and a late server still answers it.
+        let is_done = || {
+            let (sent, answered) = (shared.sent.load(Relaxed), shared.answered.load(Relaxed));
+            match plan.what {
+                What::Nothing => true,
+                What::Update => sent >= planned,
+                What::Ping => sent >= planned && answered >= sent,
+                What::Chase => answered >= sent,
+            }
+        };
+        while !is_done() && clock::now() < give_up_at {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
         let (latency, sent) = (shared.latency.take(), shared.sent.load(Relaxed));
