@@ -10,6 +10,7 @@ mod fixture;
 mod floor;
 mod histogram;
 mod measure;
+mod micro;
 mod peers;
 mod process;
 mod report;
@@ -37,6 +38,11 @@ enum Verb {
     /// Measure Rollcall beside bare echo servers and other presence servers, in turns. Exit 0: all measured; 1: something
     /// was skipped or void
     Peers(peers::Arguments),
+    /// Count the instructions of single steps of the server. Exit 0; 1 where --against finds more than before
+    Micro(micro::Arguments),
+    /// One case of `micro`, repeated
+    #[command(hide = true)]
+    MicroCase(micro::CaseArguments),
     /// A bare echo server that figures are compared with
     #[command(hide = true)]
     Floor(floor::Arguments),
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
         match arguments.verb {
             Verb::Bench(arguments) => bench::run(arguments).await,
             Verb::Peers(arguments) => peers::run(arguments).await,
+            Verb::Micro(arguments) => micro::run(&arguments),
+            Verb::MicroCase(arguments) => micro::repeat(&arguments).map(|()| true),
             Verb::Floor(arguments) => floor::run(arguments).await.map(|()| true),
             Verb::Swarm => swarm::run().await.map(|()| true),
         }
