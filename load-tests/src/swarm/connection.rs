@@ -50,7 +50,8 @@ impl Connection {
         let end = self.exchange(&mut socket).await;
         self.shared.open.fetch_sub(1, Relaxed);
         match end {
-            End::Ordered(order) => self.obey(order, socket).await,
+            // Boxed: all clients carry the room that this needs, and hardly any needs it.
+            End::Ordered(order) => Box::pin(self.obey(order, socket)).await,
             End::Over => self.member.stand(Standing::Over),
             End::Lost(_) if self.shared.stopping.load(Relaxed) => {}
             End::Lost(reason) => {
@@ -313,5 +314,22 @@ mod tests {
     #[test]
     fn heads_of_frames_count() {
         assert_eq!([5, 125, 126, 65_535, 65_536].map(wire_bytes), [7, 127, 130, 65_539, 65_546]);
+    }
+
+    /// All of it is kept for each client; the limit is what a loader of many thousands can bear.
+    #[tokio::test]
+    async fn a_client_is_small() {
+        const TASK_BYTES_MAX: usize = 2048;
+        let fixture = crate::fixture::Fixture::start(Protocol::RollcallPeer { path: "/".to_owned() }).await;
+        let socket = crate::client::connect(&fixture.target, 0).await.unwrap();
+        let connection = Connection {
+            member: Arc::new(Member::new(0, "ann".to_owned(), "t".into(), None)),
+            adapter: fixture.target.protocol.adapter(),
+            shared: Arc::default(),
+            orders: watch::channel(Plan::silent()).1,
+            seq: None,
+        };
+        let bytes = size_of_val(&connection.live(socket));
+        assert!(bytes <= TASK_BYTES_MAX, "{bytes}");
     }
 }

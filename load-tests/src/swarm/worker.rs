@@ -105,7 +105,12 @@ impl Worker {
         let start = instant_of(entrance.start_us);
         let mut attempts = JoinSet::new();
         let recorders = Arc::new(Recorders::default());
+        let mut connected = Connected::default();
         for number in 0..entrance.count {
+            // What an attempt needed is let go of as soon as it is over, not when all are.
+            while let Some(outcome) = attempts.try_join_next() {
+                connected.count(outcome.map_err(anyhow::Error::from).flatten());
+            }
             let at = start + Duration::from_secs_f64((entrance.position + number) as f64 / entrance.per_s);
             tokio::time::sleep_until(at - entry::CONNECT_LEAD).await;
             let token = entrance.tokens.get(number / entrance.room_size).map_or("", String::as_str);
@@ -114,15 +119,8 @@ impl Worker {
             let recorders = recorders.clone();
             attempts.spawn(async move { attempt.first(&recorders).await });
         }
-        let mut connected = Connected::default();
         while let Some(outcome) = attempts.join_next().await {
-            match outcome.map_err(anyhow::Error::from).flatten() {
-                Ok(()) => connected.connected += 1,
-                Err(error) => {
-                    connected.failed += 1;
-                    keep(&mut connected.errors, || format!("{error:#}"));
-                }
-            }
+            connected.count(outcome.map_err(anyhow::Error::from).flatten());
         }
         connected.seconds = clock::now().duration_since(start).as_secs_f64();
         connected.upgrade = recorders.upgrade.take();
@@ -264,6 +262,18 @@ impl Worker {
     /// Makes every client look at its standing; the plan stays.
     fn wake(&self) {
         self.orders.send_modify(|_| {});
+    }
+}
+
+impl Connected {
+    fn count(&mut self, outcome: anyhow::Result<()>) {
+        match outcome {
+            Ok(()) => self.connected += 1,
+            Err(error) => {
+                self.failed += 1;
+                keep(&mut self.errors, || format!("{error:#}"));
+            }
+        }
     }
 }
 
