@@ -21,7 +21,13 @@ wss.on("connection", (socket) => {
   let room;
   let member;
   socket.on("message", (data) => {
-    const frame = JSON.parse(data);
+    let frame;
+    try {
+      frame = JSON.parse(data);
+    } catch {
+      socket.close(1007);
+      return;
+    }
     if (member !== undefined) member.seen = performance.now();
     switch (frame.type) {
       case "ping":

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::connection::{Connection, follow};
+use super::connection::Connection;
 use super::member::{Entered, Member, Shared, Standing};
 use super::plan::{Plan, scatter};
+use super::received::follow;
 use crate::adapter::{Adapter, Entrant, Entry, Joined};
 use crate::client::{self, Socket};
 use crate::clock;

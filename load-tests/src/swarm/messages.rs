@@ -11,9 +11,6 @@ use crate::measure::Latency;
 const LAG_P99_US_MAX: u64 = 20_000;
 const SENT_SHARE_MIN: f64 = 0.99;
 
-/// Reasons that are kept word by word.
-const ERRORS_KEPT_MAX: usize = 20;
-
 /// Times are microseconds of wall time, because the processes share the machine's clock and nothing else.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -39,6 +36,10 @@ pub(super) enum Command {
     SinceMark,
     Status,
 }
+
+/// A command without figures was carried out.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Done {}
 
 /// One process's part of a [`Connect`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,6 +107,13 @@ pub enum How {
     Reset,
     /// The socket stays open; nothing is sent, read or answered any more but what the kernel does.
     Silent,
+}
+
+/// How many clients a drop took.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Dropped {
+    pub dropped: usize,
+    pub seconds: f64,
 }
 
 /// Brings everybody back who is not in: dropped, silenced or lost. Clients come with their resume token where the protocol
@@ -261,131 +269,5 @@ impl Spread {
     pub(super) fn add(&mut self, value: u64) {
         self.total += value;
         self.max = self.max.max(value);
-    }
-}
-
-/// An answer that several processes give a part of.
-pub(super) trait Merge: Default {
-    fn merge(parts: Vec<Self>) -> Self;
-}
-
-fn errors<'a>(parts: impl Iterator<Item = &'a Vec<String>>) -> Vec<String> {
-    parts.flatten().take(ERRORS_KEPT_MAX).cloned().collect()
-}
-
-impl Merge for Connected {
-    fn merge(parts: Vec<Self>) -> Self {
-        Self {
-            connected: parts.iter().map(|part| part.connected).sum(),
-            failed: parts.iter().map(|part| part.failed).sum(),
-            errors: errors(parts.iter().map(|part| &part.errors)),
-            seconds: parts.iter().map(|part| part.seconds).fold(0.0, f64::max),
-            upgrade: Latency::merged(parts.iter().map(|part| &part.upgrade)),
-            join: Latency::merged(parts.iter().map(|part| &part.join)),
-            lag: Latency::merged(parts.iter().map(|part| &part.lag)),
-        }
-    }
-}
-
-impl Merge for Figures {
-    fn merge(parts: Vec<Self>) -> Self {
-        Self {
-            planned: parts.iter().map(|part| part.planned).sum(),
-            sent: parts.iter().map(|part| part.sent).sum(),
-            answered: parts.iter().map(|part| part.answered).sum(),
-            latency: Latency::merged(parts.iter().map(|part| &part.latency)),
-            lag: Latency::merged(parts.iter().map(|part| &part.lag)),
-            stall_us: parts.iter().map(|part| part.stall_us).max().unwrap_or(0),
-        }
-    }
-}
-
-impl Merge for Reconnected {
-    fn merge(parts: Vec<Self>) -> Self {
-        Self {
-            wanted: parts.iter().map(|part| part.wanted).sum(),
-            connected: parts.iter().map(|part| part.connected).sum(),
-            failed: parts.iter().map(|part| part.failed).sum(),
-            refused: parts.iter().map(|part| part.refused).sum(),
-            attempts: parts.iter().map(|part| part.attempts).sum(),
-            errors: errors(parts.iter().map(|part| &part.errors)),
-            seconds: parts.iter().map(|part| part.seconds).fold(0.0, f64::max),
-            latency: Latency::merged(parts.iter().map(|part| &part.latency)),
-        }
-    }
-}
-
-impl Merge for Rooms {
-    fn merge(parts: Vec<Self>) -> Self {
-        Self {
-            members: parts.iter().map(|part| part.members).sum(),
-            exact: parts.iter().map(|part| part.exact).sum(),
-            complete: parts.iter().map(|part| part.complete).sum(),
-            settled_s: parts.iter().map(|part| part.settled_s).fold(0.0, f64::max),
-            seen: Latency::merged(parts.iter().map(|part| &part.seen)),
-            received: Received::merge(parts.into_iter().map(|part| part.received).collect()),
-        }
-    }
-}
-
-impl Merge for Received {
-    fn merge(parts: Vec<Self>) -> Self {
-        let mut all = Self::default();
-        for part in parts {
-            all.members += part.members;
-            all.frames += part.frames;
-            all.bytes += part.bytes;
-            for (sum, spread) in
-                [(&mut all.presence_frames, part.presence_frames), (&mut all.presence_bytes, part.presence_bytes)]
-            {
-                sum.total += spread.total;
-                sum.max = sum.max.max(spread.max);
-            }
-            all.joins_seen += part.joins_seen;
-            all.updates_seen += part.updates_seen;
-            all.leaves_seen += part.leaves_seen;
-            all.snapshots += part.snapshots;
-            all.gaps += part.gaps;
-            all.lost += part.lost;
-        }
-        all
-    }
-}
-
-impl Merge for Status {
-    fn merge(parts: Vec<Self>) -> Self {
-        Self {
-            open: parts.iter().map(|part| part.open).sum(),
-            lost: parts.iter().map(|part| part.lost).sum(),
-            frames: parts.iter().map(|part| part.frames).sum(),
-            errors: errors(parts.iter().map(|part| &part.errors)),
-            ended: parts.into_iter().flat_map(|part| part.ended).collect(),
-        }
-    }
-}
-
-/// How many clients a drop took.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Dropped {
-    pub dropped: usize,
-    pub seconds: f64,
-}
-
-impl Merge for Dropped {
-    fn merge(parts: Vec<Self>) -> Self {
-        Self {
-            dropped: parts.iter().map(|part| part.dropped).sum(),
-            seconds: parts.iter().map(|part| part.seconds).fold(0.0, f64::max),
-        }
-    }
-}
-
-/// A command without figures was carried out.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Done {}
-
-impl Merge for Done {
-    fn merge(_: Vec<Self>) -> Self {
-        Self {}
     }
 }

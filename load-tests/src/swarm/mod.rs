@@ -11,8 +11,10 @@ mod connection;
 mod entry;
 mod limits;
 mod member;
+mod merge;
 mod messages;
 mod plan;
+mod received;
 mod room;
 mod survey;
 #[cfg(test)]
@@ -38,7 +40,8 @@ pub use worker::run;
 use crate::client::SOURCES;
 use crate::clock;
 use crate::process::Process;
-use messages::{Command, Done, Entrance, Merge};
+use merge::Merge;
+use messages::{Command, Done, Entrance};
 
 /// Added to the expected duration of a command before the swarm counts as stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
