@@ -40,7 +40,7 @@ fn what_is_wrong_is_said() {
         ("--peer mqtt=ws://127.0.0.1:1/", "unknown protocol"),
         ("--skip all", "rollcall, socketio and ws can be skipped"),
         ("--skip rollcall,socketio,ws --peer-pid ws=1", "no --peer of that name"),
-        ("--skip rollcall,socketio,ws --connections 900000", "ulimit -n"),
+        ("--skip rollcall,socketio,ws --connections 900000 --turns 1", "ulimit -n"),
     ] {
         let output = peers(arguments);
         let text = String::from_utf8_lossy(&output.stderr);

@@ -14,7 +14,7 @@ use clap::Args;
 use self::node::Library;
 use self::system::{Source, System};
 use self::table::{Report, Row, Skipped};
-use self::turn::Load;
+use self::turn::{Load, Turn};
 use crate::adapter::Target;
 use crate::floor;
 use crate::report::{Machine, Progress};
@@ -63,7 +63,7 @@ pub struct Arguments {
 /// Returns whether everything was measured and nothing is void.
 ///
 /// # Errors
-/// A system could not be measured.
+/// Something that was asked for is not there; a system that cannot be measured is in the report.
 pub async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     if cfg!(debug_assertions) {
         eprintln!("rollcall-load: this is a debug build; its figures say nothing about a release");
@@ -77,7 +77,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let machine = Machine::describe();
     let (systems, skipped) = choose(&arguments).await?;
     let measured = tokio::select! {
-        measured = take_turns(&systems, load, arguments.turns as usize) => measured?,
+        measured = take_turns(&systems, load, arguments.turns as usize) => measured,
         // Processes die with their handles, which are dropped with the future.
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
     };
@@ -137,7 +137,7 @@ fn floors() -> Vec<System> {
 
 /// Every system in turn, again and again, and the floors once more at the end: what changes on the machine during the
 /// run then shows in the spread of each instead of in the difference between two.
-async fn take_turns(systems: &[System], load: Load, count: usize) -> anyhow::Result<Vec<Row>> {
+async fn take_turns(systems: &[System], load: Load, count: usize) -> Vec<Row> {
     let progress = Progress::new("peers");
     let mut turns = vec![Vec::new(); systems.len()];
     for number in 0..=count {
@@ -147,10 +147,12 @@ async fn take_turns(systems: &[System], load: Load, count: usize) -> anyhow::Res
             }
             let step =
                 |what: &str| progress.step(format!("turn {} of {}, {}: {what}", number + 1, count + 1, system.name));
-            turns.push(system.turn(load, number, &step).await.with_context(|| system.name.clone())?);
+            // One system that fails does not take the figures of the others along.
+            let outcome = system.turn(load, number, &step).await;
+            turns.push(outcome.unwrap_or_else(|error| Turn { void: Some(format!("{error:#}")), ..Turn::default() }));
         }
     }
-    Ok(systems.iter().zip(turns).map(|(system, turns)| Row::new(system.name.clone(), turns)).collect())
+    systems.iter().zip(turns).map(|(system, turns)| Row::new(system.name.clone(), turns)).collect()
 }
 
 fn find_server(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {

@@ -148,7 +148,9 @@ async fn measure_turn(
     swarm.stop().await?;
     if has_rooms {
         step("one room");
-        turn.room = Some(fill_room(up, load.room, number).await?);
+        let (room, void) = fill_room(up, load.room, number).await?;
+        turn.room = Some(room);
+        turn.void = turn.void.or(void);
     }
     Ok(turn)
 }
@@ -180,7 +182,8 @@ async fn timed(swarm: &mut Swarm, pid: Option<u32>, pace: Pace, seconds: f64) ->
     })
 }
 
-async fn fill_room(up: &Up, members: usize, number: usize) -> anyhow::Result<RoomTurn> {
+/// What members of the room saw, and why that says nothing, if so.
+async fn fill_room(up: &Up, members: usize, number: usize) -> anyhow::Result<(RoomTurn, Option<String>)> {
     let mut swarm = Swarm::start(members)?;
     let connected = swarm
         .connect(Connect {
@@ -192,10 +195,10 @@ async fn fill_room(up: &Up, members: usize, number: usize) -> anyhow::Result<Roo
             track_members: true,
         })
         .await?;
-    all_in(&connected, members)?;
+    let failed = all_in(&connected, members).err().map(|error| format!("one room: {error:#}"));
     let rooms = swarm.rooms(SETTLE).await?;
     swarm.stop().await?;
-    Ok(RoomTurn {
+    let room = RoomTurn {
         seen_p50_us: rooms.seen.p50_us as f64,
         seen_p99_us: rooms.seen.p99_us as f64,
         frames: rooms.received.presence_frames.mean(rooms.received.members),
@@ -203,7 +206,8 @@ async fn fill_room(up: &Up, members: usize, number: usize) -> anyhow::Result<Roo
         frames_max: rooms.received.presence_frames.max,
         members: rooms.members,
         exact: rooms.exact,
-    })
+    };
+    Ok((room, failed.or(connected.void())))
 }
 
 fn all_in(connected: &Connected, count: usize) -> anyhow::Result<()> {

@@ -65,9 +65,12 @@ impl Plan {
         (self.what != What::Chase).then(|| self.keep(at + self.interval)).flatten()
     }
 
-    /// How many sends of one client are scheduled.
+    /// How many sends of one client are scheduled: of a chase only the first.
     pub fn sends(&self, index: usize) -> u64 {
         let Some(first) = self.first(index) else { return 0 };
+        if self.what == What::Chase {
+            return 1;
+        }
         let rest = self.end.saturating_duration_since(first).as_secs_f64();
         (rest / self.interval.as_secs_f64()).ceil() as u64
     }
@@ -112,6 +115,7 @@ mod tests {
         let plan = Plan::new(Pace::Saturate { connections: 2 }, 4, clock::now(), Duration::from_secs(1));
         assert_eq!((plan.first(1), plan.first(2)), (Some(plan.start), None));
         assert_eq!(plan.after(plan.start), None);
+        assert_eq!((0..4).map(|index| plan.sends(index)).sum::<u64>(), 2);
     }
 
     #[test]

@@ -170,8 +170,7 @@ impl Worker {
             match plan.what {
                 What::Nothing => true,
                 What::Update => sent >= planned,
-                What::Ping => sent >= planned && answered >= sent,
-                What::Chase => answered >= sent,
+                What::Ping | What::Chase => sent >= planned && answered >= sent,
             }
         };
         while !is_done() && clock::now() < give_up_at {
