@@ -57,7 +57,7 @@ impl Row {
             ping_cpu_to_library: None,
             ping_cpu_to_epoll: None,
             ping_p99_us: of(|turn| Some(turn.ping_p99_us)),
-            saturated_per_s: of(|turn| Some(turn.saturated_per_s)),
+            saturated_per_s: of(|turn| turn.saturated_per_s),
             seen_p50_us: rooms(|room| room.seen_p50_us),
             seen_p99_us: rooms(|room| room.seen_p99_us),
             frames: rooms(|room| room.frames),

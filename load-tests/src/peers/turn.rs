@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use rollcall_protocol::ErrorCode;
 use serde::Serialize;
 
 use super::system::{System, Up};
@@ -53,7 +54,8 @@ pub(super) struct Turn {
     pub ping_p50_us: f64,
     pub ping_p99_us: f64,
     /// Answered pings a second in a closed loop over all connections, and how busy the server was.
-    pub saturated_per_s: f64,
+    /// Nothing where the server's limit for each connection was reached first.
+    pub saturated_per_s: Option<f64>,
     pub saturated_cpu_us: Option<f64>,
     pub saturated_cores: Option<f64>,
     /// The same of the clients: where both together are all that the machine has, the clients may be the limit.
@@ -137,11 +139,12 @@ async fn measure_turn(
     turn.void = pings.figures.void();
     step("as many pings as it answers");
     let saturated = timed(&mut swarm, up.pid, Pace::Saturate { connections: load.connections }, load.seconds).await?;
-    turn.saturated_per_s = saturated.figures.answered as f64 / load.seconds;
     turn.saturated_cpu_us = saturated.cpu_us;
     turn.saturated_cores = saturated.cores;
     turn.saturated_client_cores = saturated.client_cores;
     let status = swarm.status().await?;
+    let is_limited = status.errors.iter().any(|error| error.contains(ErrorCode::RateLimited.as_str()));
+    turn.saturated_per_s = (!is_limited).then(|| saturated.figures.answered as f64 / load.seconds);
     if status.lost > 0 {
         turn.void = Some(format!("{} connections were lost: {}", status.lost, status.errors.join("; ")));
     }
