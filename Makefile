@@ -45,6 +45,16 @@ bench: need-cargo need-postgres ## Measure a release build against its budgets (
 	$(CARGO) build --release --workspace
 	./target/release/rollcall-load bench $(BENCH)
 
+.PHONY: peers
+peers: need-cargo need-postgres ## Measure a release build beside bare echo servers, ws and Socket.IO (docs/PEERS.md)
+	$(CARGO) build --release --workspace
+	./target/release/rollcall-load peers $(ARGS)
+
+.PHONY: micro
+micro: need-cargo ## Count the instructions of single steps of the server (docs/PEERS.md)
+	$(CARGO) build --release -p rollcall-load
+	./target/release/rollcall-load micro $(ARGS)
+
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }

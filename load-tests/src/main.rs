@@ -1,11 +1,17 @@
 //! `rollcall-load`: measures a Rollcall server on this machine, loopback only. It starts what it needs and stops it.
 
+mod adapter;
 mod bench;
 mod client;
 mod clock;
 mod control;
+#[cfg(test)]
+mod fixture;
 mod floor;
+mod histogram;
 mod measure;
+mod micro;
+mod peers;
 mod process;
 mod report;
 mod server;
@@ -29,9 +35,17 @@ struct Arguments {
 enum Verb {
     /// Measure a release build against its budgets. Exit 0: all kept; 1: one missed, or the run was void
     Bench(bench::Arguments),
-    /// The bare echo server that figures are compared with
+    /// Measure Rollcall beside bare echo servers and other presence servers, in turns. Exit 0: all measured; 1: something
+    /// was skipped or void
+    Peers(peers::Arguments),
+    /// Count the instructions of single steps of the server. Exit 0; 1 where --against finds more than before
+    Micro(micro::Arguments),
+    /// One case of `micro`, repeated
     #[command(hide = true)]
-    Floor,
+    MicroCase(micro::CaseArguments),
+    /// A bare echo server that figures are compared with
+    #[command(hide = true)]
+    Floor(floor::Arguments),
     /// A process full of clients, driven by JSON lines on its standard input
     #[command(hide = true)]
     Swarm,
@@ -49,7 +63,10 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.verb {
             Verb::Bench(arguments) => bench::run(arguments).await,
-            Verb::Floor => floor::run().await.map(|()| true),
+            Verb::Peers(arguments) => peers::run(arguments).await,
+            Verb::Micro(arguments) => micro::run(&arguments),
+            Verb::MicroCase(arguments) => micro::repeat(&arguments).map(|()| true),
+            Verb::Floor(arguments) => floor::run(arguments).await.map(|()| true),
             Verb::Swarm => swarm::run().await.map(|()| true),
         }
     });

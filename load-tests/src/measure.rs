@@ -1,72 +1,10 @@
-//! Figures: latency histograms, memory and processor time of a process, memory of the kernel.
+//! Figures: memory and processor time of a process, memory of the kernel.
 
 use std::fs;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
-use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
-/// Longest latency that a histogram tells apart; longer ones count as this.
-const LATENCY_US_MAX: u64 = 600_000_000;
-
-/// Significant digits of a histogram.
-const DIGITS: u8 = 3;
-
-/// A histogram that many tasks write to, split so that they seldom meet.
-#[derive(Debug)]
-pub struct Recorder {
-    shards: Vec<Mutex<Histogram<u64>>>,
-}
-
-/// A distribution in microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Latency {
-    pub count: u64,
-    pub p50_us: u64,
-    pub p90_us: u64,
-    pub p99_us: u64,
-    pub p999_us: u64,
-    pub max_us: u64,
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        const SHARDS: usize = 16;
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(new_histogram())).collect() }
-    }
-}
-
-impl Recorder {
-    /// `index` is any number that differs between tasks.
-    pub fn record(&self, index: usize, micros: u64) {
-        let shard = &self.shards[index % self.shards.len()];
-        shard.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros.clamp(1, LATENCY_US_MAX));
-    }
-
-    /// What was recorded since the last call.
-    pub fn take(&self) -> Latency {
-        let mut all = new_histogram();
-        for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            // Both have the same bounds.
-            all.add(&*shard).unwrap_or_default();
-            shard.reset();
-        }
-        Latency {
-            count: all.len(),
-            p50_us: all.value_at_quantile(0.5),
-            p90_us: all.value_at_quantile(0.9),
-            p99_us: all.value_at_quantile(0.99),
-            p999_us: all.value_at_quantile(0.999),
-            max_us: all.max(),
-        }
-    }
-}
-
-fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS).expect("the bounds are valid")
-}
+pub use crate::histogram::{Latency, Recorder};
 
 /// Private memory of a process in bytes: what it alone makes the machine spend.
 ///
@@ -136,15 +74,6 @@ fn kib_field(text: &str, name: &str) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_recorder_merges_its_shards_and_starts_over() {
-        let recorder = Recorder::default();
-        (1..=1000).for_each(|value| recorder.record(value as usize, value));
-        let latency = recorder.take();
-        assert_eq!((latency.count, latency.p50_us, latency.max_us), (1000, 500, 1000));
-        assert_eq!(recorder.take().count, 0);
-    }
 
     #[test]
     fn the_median_of_an_even_number_of_values_is_between() {

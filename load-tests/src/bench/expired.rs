@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 
 use super::Options;
 use super::stage;
-use crate::client::{self, Target};
+use crate::adapter::Target;
+use crate::client;
 use crate::clock;
 use crate::control::SessionOptions;
 use crate::measure::Recorder;
@@ -66,7 +67,7 @@ async fn be_refused(
     token: &str,
     recorder: &Recorder,
 ) -> anyhow::Result<()> {
-    let mut socket = client::connect(Target::Rollcall, listen, index).await?;
+    let mut socket = client::connect(&Target::rollcall(listen), index).await?;
     let frame = client::join_frame(token, None)?;
     let sent_at = clock::now();
     socket.send(frame).await?;

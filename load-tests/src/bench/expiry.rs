@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::stage;
 use super::{Options, expiry_core};
-use crate::client::Target;
+use crate::adapter::Target;
 use crate::clock;
 use crate::control::SessionOptions;
 use crate::measure::Recorder;
@@ -46,14 +46,14 @@ pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Vec<F
     let watched = SessionOptions { max_duration_s: Some(WATCHED_DURATION_S), ..SessionOptions::default() };
     let tokens = stage::rooms(&api, WATCHED, watched, progress).await?;
     progress.step(format!("{WATCHED} people join and wait for the end"));
-    let mut swarm = Swarm::start()?;
+    let mut swarm = Swarm::start(WATCHED)?;
     let connect = Connect {
-        target: Target::Rollcall,
-        server: server.listen(),
+        target: Target::rollcall(server.listen()),
         count: WATCHED,
         per_s: stage::RAMP_PER_S,
         tokens,
         room_size: 1,
+        track_members: false,
     };
     let connected = swarm.connect(connect).await?;
     if connected.failed > 0 {

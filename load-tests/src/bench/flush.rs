@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::Options;
 use super::stage;
-use crate::client::Target;
+use crate::adapter::Target;
 use crate::clock;
 use crate::control::{Api, SessionOptions};
 use crate::process::signal_process;
@@ -78,13 +78,13 @@ pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Vec<F
     let tokens = stage::rooms(&api, rooms, SessionOptions::default(), progress).await?;
     let (for_people, for_joiners) = tokens.split_at(PEOPLE / ROOM_SIZE);
     progress.step(format!("{PEOPLE} people join"));
-    let mut people = Swarm::start()?;
+    let mut people = Swarm::start(PEOPLE)?;
     enter(&mut people, &server, PEOPLE, for_people).await?;
 
     progress.step("Postgres is frozen: joins, updates and leaves go to the journal");
     let freeze = Freeze::new(&server)?;
     let before = ledger(&api).await?;
-    let mut joiners = Swarm::start()?;
+    let mut joiners = Swarm::start(PEOPLE)?;
     enter(&mut joiners, &server, JOINERS, for_joiners).await?;
     let updates = people.phase(Pace::Updates { per_s: UPDATES_PER_S }, UPDATES_S).await?;
     // Their connections end with their process.
@@ -124,12 +124,12 @@ pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Vec<F
 
 async fn enter(swarm: &mut Swarm, server: &Server, count: usize, tokens: &[String]) -> anyhow::Result<()> {
     let connect = Connect {
-        target: Target::Rollcall,
-        server: server.listen(),
+        target: Target::rollcall(server.listen()),
         count,
         per_s: stage::RAMP_PER_S,
         tokens: tokens.to_vec(),
         room_size: ROOM_SIZE,
+        track_members: false,
     };
     let connected = swarm.connect(connect).await?;
     if connected.failed > 0 {

@@ -23,7 +23,7 @@ const NAME: &str = "idle";
 
 pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
     let count = options.connections;
-    let (floor, listen) = stage::start_floor().await?;
+    let (floor, listen) = crate::floor::start(crate::floor::Kind::Library).await?;
     let floor_empty = stage::settled_memory(floor.pid()).await?;
     let slab_empty = measure::kernel_slab_bytes()?;
     let swarm = stage::crowd_floor(listen, count, progress).await?;

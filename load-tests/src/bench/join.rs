@@ -3,7 +3,7 @@
 
 use super::Options;
 use super::stage;
-use crate::client::Target;
+use crate::adapter::Target;
 use crate::control::SessionOptions;
 use crate::report::{Budget, Figure, Progress};
 use crate::server::Server;
@@ -20,19 +20,19 @@ pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Vec<F
     let server = Server::start(&options.server, &[]).await?;
     let tokens = stage::rooms(&server.api()?, JOINS / stage::ROOM_SIZE, SessionOptions::default(), progress).await?;
     progress.step(format!("{JOINS} joins, {JOINS_PER_S} a second"));
-    let mut swarm = Swarm::start()?;
+    let mut swarm = Swarm::start(JOINS)?;
     let connect = Connect {
-        target: Target::Rollcall,
-        server: server.listen(),
+        target: Target::rollcall(server.listen()),
         count: JOINS,
         per_s: JOINS_PER_S,
         tokens,
         room_size: stage::ROOM_SIZE,
+        track_members: false,
     };
     let connected = swarm.connect(connect).await?;
     swarm.stop().await?;
     server.stop().await?;
-    let (join, upgrade) = (connected.join, connected.upgrade);
+    let (join, upgrade) = (&connected.join, &connected.upgrade);
     let ms = |micros: u64| micros as f64 / 1000.0;
     Ok(vec![
         Figure::info(NAME, "acknowledged p99", ms(join.p99_us), "ms")

@@ -28,7 +28,7 @@ struct Turn {
 pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
     progress.step("starting the server");
     let server = Server::start(&options.server, &[]).await?;
-    let (floor, listen) = stage::start_floor().await?;
+    let (floor, listen) = crate::floor::start(crate::floor::Kind::Library).await?;
     let mut server_swarm = stage::crowd_server(&server, options.connections, progress).await?;
     let mut floor_swarm = stage::crowd_floor(listen, options.connections, progress).await?;
     let (mut floor_turns, mut server_turns) = (Vec::new(), Vec::new());

@@ -1,16 +1,13 @@
 //! What several benchmarks set up: the floor, rooms full of people, a wait until memory has settled.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::client::Target;
+use crate::adapter::Target;
 use crate::control::{Api, SessionOptions};
-use crate::floor::Ready;
 use crate::measure;
-use crate::process::Process;
 use crate::report::Progress;
 use crate::server::Server;
 use crate::swarm::{Connect, Swarm};
@@ -26,17 +23,6 @@ const SETTLED_BYTES: u64 = 256 * 1024;
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const LOOKS_MAX: usize = 20;
 
-const FLOOR_START_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// # Errors
-/// The floor server cannot be started.
-pub async fn start_floor() -> anyhow::Result<(Process, SocketAddr)> {
-    let program = std::env::current_exe()?;
-    let mut floor = Process::start("the floor", Path::new(&program), &["floor"], &[], None)?;
-    let Ready { listen } = floor.read(FLOOR_START_TIMEOUT).await?;
-    Ok((floor, listen))
-}
-
 /// Connects a swarm to the floor.
 ///
 /// # Errors
@@ -44,12 +30,12 @@ pub async fn start_floor() -> anyhow::Result<(Process, SocketAddr)> {
 pub async fn crowd_floor(listen: SocketAddr, count: usize, progress: &Progress) -> anyhow::Result<Swarm> {
     progress.step(format!("{count} connections to the floor"));
     let connect = Connect {
-        target: Target::Floor,
-        server: listen,
+        target: Target::echo(listen),
         count,
         per_s: RAMP_PER_S * 4.0,
         tokens: Vec::new(),
         room_size: ROOM_SIZE,
+        track_members: false,
     };
     crowd(connect).await
 }
@@ -62,12 +48,12 @@ pub async fn crowd_server(server: &Server, count: usize, progress: &Progress) ->
     let tokens = rooms(&server.api()?, count.div_ceil(ROOM_SIZE), SessionOptions::default(), progress).await?;
     progress.step(format!("{count} people join"));
     let connect = Connect {
-        target: Target::Rollcall,
-        server: server.listen(),
+        target: Target::rollcall(server.listen()),
         count,
         per_s: RAMP_PER_S,
         tokens,
         room_size: ROOM_SIZE,
+        track_members: false,
     };
     crowd(connect).await
 }
@@ -103,7 +89,7 @@ pub async fn settled_memory(pid: u32) -> anyhow::Result<u64> {
 
 async fn crowd(connect: Connect) -> anyhow::Result<Swarm> {
     let count = connect.count;
-    let mut swarm = Swarm::start()?;
+    let mut swarm = Swarm::start(count)?;
     let connected = swarm.connect(connect).await?;
     if connected.connected != count {
         bail!("{} of {count} connections failed: {}", connected.failed, connected.errors.join("; "));

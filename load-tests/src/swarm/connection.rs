@@ -1,231 +1,268 @@
-//! One client of a swarm: a task that sends by schedule and accounts for what comes back.
+//! One connected client of a swarm: a task that sends by schedule and accounts for what comes back.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::Ended;
+use super::member::{Member, Shared, Standing};
+use super::messages::Ended;
+use super::plan::{Plan, What};
+use super::received::{follow, wire_bytes};
+use crate::adapter::{Adapter, Event};
 use crate::client::Socket;
 use crate::clock;
-use crate::measure::Recorder;
 
-/// Reasons of failures that are kept word by word.
-const ERRORS_KEPT_MAX: usize = 20;
+/// After a close frame: how long the server may take to answer it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What all clients of a swarm share.
+/// Close code that says that the session has ended.
+const SESSION_ENDED: u16 = 4000;
+
+/// A connected client and what it needs on its way.
 #[derive(Debug)]
-pub struct Shared {
-    pub origin: Instant,
-    pub open: AtomicUsize,
-    pub lost: AtomicUsize,
-    pub frames: AtomicU64,
-    pub sent: AtomicU64,
-    pub answered: AtomicU64,
-    pub latency: Recorder,
-    pub lag: Recorder,
-    pub stopping: AtomicBool,
-    pub errors: Mutex<Vec<String>>,
-    pub ended: Mutex<Vec<Ended>>,
+pub struct Connection {
+    pub member: Arc<Member>,
+    pub adapter: Arc<dyn Adapter>,
+    pub shared: Arc<Shared>,
+    pub orders: watch::Receiver<Plan>,
+    /// Number of the last presence frame, where they have one.
+    pub seq: Option<u64>,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
-        Self {
-            origin: clock::now(),
-            open: AtomicUsize::new(0),
-            lost: AtomicUsize::new(0),
-            frames: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
-            latency: Recorder::default(),
-            lag: Recorder::default(),
-            stopping: AtomicBool::new(false),
-            errors: Mutex::default(),
-            ended: Mutex::default(),
-        }
-    }
+/// Why a client is not connected any more.
+enum End {
+    /// It was told to go.
+    Ordered(Standing),
+    /// Its session is over.
+    Over,
+    Lost(String),
 }
 
-/// What a client does, and when: connection `i` sends at `start + interval * (i / connections) + k * interval`.
-#[derive(Debug, Clone, Copy)]
-pub struct Plan {
-    pub what: What,
-    pub start: Instant,
-    pub interval: Duration,
-    /// Nothing is scheduled at or after this.
-    pub end: Instant,
-    pub connections: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    Nothing,
-    Ping,
-    Update,
-}
-
-impl Shared {
-    pub fn fail(&self, error: String) {
-        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        if errors.len() < ERRORS_KEPT_MAX {
-            errors.push(error);
-        }
-    }
-
-    fn micros(&self, at: Instant) -> u64 {
-        clock::micros_between(self.origin, at)
-    }
-}
-
-impl Plan {
-    pub fn silent() -> Self {
-        let now = clock::now();
-        Self { what: What::Nothing, start: now, interval: Duration::from_secs(3600), end: now, connections: 1 }
-    }
-
-    fn first(&self, index: usize) -> Option<Instant> {
-        let at = self.start + self.interval.mul_f64((index % self.connections) as f64 / self.connections as f64);
-        self.keep(at)
-    }
-
-    fn after(&self, at: Instant) -> Option<Instant> {
-        self.keep(at + self.interval)
-    }
-
-    fn keep(&self, at: Instant) -> Option<Instant> {
-        (self.what != What::Nothing && at < self.end).then_some(at)
-    }
-}
-
-/// Lives until the socket ends.
-pub async fn live(
-    mut socket: Socket,
-    index: usize,
-    ends_at_us: Option<i64>,
-    shared: &Shared,
-    plans: watch::Receiver<Plan>,
-) {
-    shared.open.fetch_add(1, Relaxed);
-    let end = exchange(&mut socket, index, ends_at_us, shared, plans).await;
-    shared.open.fetch_sub(1, Relaxed);
-    if let Err(error) = end
-        && !shared.stopping.load(Relaxed)
-    {
-        shared.lost.fetch_add(1, Relaxed);
-        shared.fail(error);
-    }
-}
-
-/// Returns an error when the socket ended for another reason than the end of its session.
-async fn exchange(
-    socket: &mut Socket,
-    index: usize,
-    ends_at_us: Option<i64>,
-    shared: &Shared,
-    mut plans: watch::Receiver<Plan>,
-) -> Result<(), String> {
-    let mut plan = *plans.borrow_and_update();
-    let mut next = plan.first(index);
-    let timer = tokio::time::sleep_until(next.unwrap_or(plan.start));
-    let mut timer = std::pin::pin!(timer);
-    loop {
-        tokio::select! {
-            message = socket.next() => match message {
-                Some(Ok(Message::Text(text))) => on_text(&text, index, ends_at_us, &plan, shared),
-                Some(Ok(Message::Close(frame))) => {
-                    let code = frame.map_or(1005, |frame| frame.code.into());
-                    // 4000: its session has ended, as it was told to.
-                    return if code == 4000 { Ok(()) } else { Err(format!("closed with {code}")) };
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error.to_string()),
-                None => return Err("ended without a close frame".to_owned()),
-            },
-            changed = plans.changed() => {
-                if changed.is_err() {
-                    return Ok(());
-                }
-                plan = *plans.borrow_and_update();
-                next = plan.first(index);
-                if let Some(at) = next {
-                    timer.as_mut().reset(at);
-                }
-            }
-            () = timer.as_mut(), if next.is_some() => {
-                let at = next.unwrap_or(plan.start);
-                let now = clock::now();
-                shared.lag.record(index, clock::micros_between(at, now));
-                let frame = frame(plan.what, shared.micros(at));
-                shared.sent.fetch_add(1, Relaxed);
-                socket.send(Message::Text(frame)).await.map_err(|error| error.to_string())?;
-                next = plan.after(at);
-                if let Some(at) = next {
-                    timer.as_mut().reset(at);
-                }
+impl Connection {
+    /// Lives until the socket ends.
+    pub async fn live(mut self, mut socket: Socket) {
+        self.shared.open.fetch_add(1, Relaxed);
+        let end = self.exchange(&mut socket).await;
+        self.shared.open.fetch_sub(1, Relaxed);
+        match end {
+            // Boxed: all clients carry the room that this needs, and hardly any needs it.
+            End::Ordered(order) => Box::pin(self.obey(order, socket)).await,
+            End::Over => self.member.stand(Standing::Over),
+            End::Lost(_) if self.shared.stopping.load(Relaxed) => {}
+            End::Lost(reason) => {
+                self.member.stand(Standing::Lost);
+                self.shared.lost.fetch_add(1, Relaxed);
+                self.shared.fail(reason);
             }
         }
     }
-}
 
-fn frame(what: What, id: u64) -> Utf8Bytes {
-    match what {
-        What::Update => format!(r#"{{"type":"update","state":{{"moved_at":{id}}}}}"#).into(),
-        What::Ping | What::Nothing => format!(r#"{{"type":"ping","id":{id}}}"#).into(),
+    async fn exchange(&mut self, socket: &mut Socket) -> End {
+        let index = self.member.index;
+        let mut plan = *self.orders.borrow_and_update();
+        let mut next = plan.first_from(index, clock::now());
+        let timer = tokio::time::sleep_until(next.unwrap_or(plan.start));
+        let mut timer = std::pin::pin!(timer);
+        loop {
+            tokio::select! {
+                message = socket.next() => match message {
+                    Some(Ok(Message::Text(text))) => match self.on_text(&text, &plan) {
+                        Reaction::None => {}
+                        Reaction::Answer(answer) => {
+                            if let Err(error) = socket.send(Message::text(answer)).await {
+                                return End::Lost(error.to_string());
+                            }
+                        }
+                        Reaction::Chase => next = Some(clock::now()),
+                    },
+                    Some(Ok(Message::Close(frame))) => {
+                        let code = frame.map_or(1005, |frame| frame.code.into());
+                        return if code == SESSION_ENDED { End::Over } else { End::Lost(format!("closed with {code}")) };
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return End::Lost(error.to_string()),
+                    None => return End::Lost("ended without a close frame".to_owned()),
+                },
+                changed = self.orders.changed() => {
+                    let standing = self.member.standing();
+                    if changed.is_err() || standing.is_order() {
+                        return End::Ordered(standing);
+                    }
+                    let ordered = *self.orders.borrow_and_update();
+                    if ordered.start == plan.start {
+                        // The order was for others.
+                        continue;
+                    }
+                    plan = ordered;
+                    self.member.waiting_us.store(0, Relaxed);
+                    next = plan.first(index);
+                    if let Some(at) = next {
+                        timer.as_mut().reset(at);
+                    }
+                    continue;
+                }
+                () = timer.as_mut(), if next.is_some() => {}
+            }
+            let Some(at) = next.filter(|at| *at <= clock::now()) else { continue };
+            if let Err(error) = self.send(socket, &plan, at).await {
+                return End::Lost(error.to_string());
+            }
+            next = plan.after(at);
+            if let Some(at) = next {
+                timer.as_mut().reset(at);
+            }
+        }
     }
-}
 
-fn on_text(text: &str, index: usize, ends_at_us: Option<i64>, plan: &Plan, shared: &Shared) {
-    shared.frames.fetch_add(1, Relaxed);
-    // The type is looked for as text, because parsing every frame would cost the loader more than sending it.
-    if (text.starts_with(r#"{"type":"pong""#) || text.starts_with(r#"{"type":"ping""#))
-        && let Some(id) = number_after(text, r#""id":"#)
-    {
+    async fn send(
+        &self,
+        socket: &mut Socket,
+        plan: &Plan,
+        at: Instant,
+    ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        let (shared, member) = (&self.shared, &self.member);
+        shared.lag.record(member.index, clock::micros_between(at, clock::now()));
+        // Zero would read as no ping at all.
+        let id = shared.micros(at).max(1);
+        let frame = match plan.what {
+            What::Update => self.adapter.update(member.entrant(), id),
+            What::Ping | What::Chase | What::Nothing => {
+                member.waiting_us.compare_exchange(0, id, Relaxed, Relaxed).ok();
+                self.adapter.ping(id)
+            }
+        };
+        shared.sent.fetch_add(1, Relaxed);
+        socket.send(Message::text(frame)).await
+    }
+
+    fn on_text(&mut self, text: &Utf8Bytes, plan: &Plan) -> Reaction {
+        let (shared, member) = (&self.shared, &self.member);
+        shared.frames.fetch_add(1, Relaxed);
+        let bytes = wire_bytes(text.len());
+        member.received.frames.fetch_add(1, Relaxed);
+        member.received.bytes.fetch_add(bytes, Relaxed);
+        match self.adapter.read(text) {
+            Event::Pong(id) => return self.on_pong(id, plan),
+            Event::Presence { seq } => {
+                member.received.presence_frames.fetch_add(1, Relaxed);
+                member.received.presence_bytes.fetch_add(bytes, Relaxed);
+                self.on_presence(text, seq);
+            }
+            Event::Snapshot { seq } => {
+                member.received.presence_frames.fetch_add(1, Relaxed);
+                member.received.presence_bytes.fetch_add(bytes, Relaxed);
+                member.received.snapshots.fetch_add(1, Relaxed);
+                self.seq = seq;
+                follow(&self.shared, &self.member, self.adapter.as_ref(), text, true);
+            }
+            Event::Ended => {
+                if let Some(ends_at_us) = member.entered().ends_at_us {
+                    shared.end(Ended { late_us: clock::wall_us() - ends_at_us });
+                }
+            }
+            Event::Error(code) => shared.fail(format!("error frame: {code}")),
+            Event::Answer(answer) => return Reaction::Answer(answer),
+            Event::Other => {}
+        }
+        Reaction::None
+    }
+
+    fn on_presence(&mut self, text: &str, seq: Option<u64>) {
+        if let (Some(seq), Some(last)) = (seq, self.seq) {
+            if seq <= last {
+                return;
+            }
+            if seq > last + 1 {
+                self.member.received.gaps.fetch_add(1, Relaxed);
+            }
+        }
+        self.seq = seq;
+        follow(&self.shared, &self.member, self.adapter.as_ref(), text, true);
+    }
+
+    fn on_pong(&self, id: Option<u64>, plan: &Plan) -> Reaction {
+        let (shared, waiting) = (&self.shared, &self.member.waiting_us);
+        let oldest = waiting.load(Relaxed);
+        let Some(id) = id.or((oldest > 0).then_some(oldest)) else { return Reaction::None };
         // Answers to an earlier plan are not of this phase.
-        if id >= shared.micros(plan.start) {
-            shared.answered.fetch_add(1, Relaxed);
-            shared.latency.record(index, shared.micros(clock::now()).saturating_sub(id));
+        if id < shared.micros(plan.start) {
+            return Reaction::None;
         }
-    } else if text.starts_with(r#"{"type":"ended""#) {
-        if let Some(ends_at_us) = ends_at_us {
-            let late_us = clock::wall_us() - ends_at_us;
-            shared.ended.lock().unwrap_or_else(PoisonError::into_inner).push(Ended { late_us });
-        }
-    } else if text.starts_with(r#"{"type":"error""#) {
-        let code = serde_json::from_str::<Value>(text).ok().and_then(|value| Some(value["code"].as_str()?.to_owned()));
-        shared.fail(format!("error frame: {}", code.unwrap_or_default()));
+        let now = clock::now();
+        shared.answered.fetch_add(1, Relaxed);
+        shared.latency.record(self.member.index, shared.micros(now).saturating_sub(id));
+        // Pings of one client are answered in their order, so the next is due one interval later, if it is sent already.
+        let next = id + plan.interval.as_micros() as u64;
+        let is_sent = plan.what == What::Ping && next <= shared.micros(now);
+        waiting.store(if is_sent { next } else { 0 }, Relaxed);
+        if plan.what == What::Chase && now < plan.end { Reaction::Chase } else { Reaction::None }
+    }
+
+    async fn obey(mut self, order: Standing, mut socket: Socket) {
+        let outcome = match order {
+            Standing::Closing => {
+                // The server need not answer; the socket is dropped in any case.
+                tokio::time::timeout(CLOSE_TIMEOUT, close(&mut socket)).await.ok();
+                Standing::Out
+            }
+            Standing::Resetting => {
+                if let Err(error) = socket.get_ref().set_zero_linger() {
+                    self.shared.fail(format!("cannot reset: {error}"));
+                }
+                drop(socket);
+                Standing::Out
+            }
+            Standing::Silencing => {
+                self.member.stand(Standing::Silent);
+                // Until somebody wants it back, or the process ends.
+                while self.member.standing() == Standing::Silent && self.orders.changed().await.is_ok() {}
+                return;
+            }
+            _ => return,
+        };
+        self.member.stand(outcome);
     }
 }
 
-fn number_after(text: &str, name: &str) -> Option<u64> {
-    let (_, rest) = text.split_once(name)?;
-    rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
+/// What a frame makes the client do.
+enum Reaction {
+    None,
+    Answer(&'static str),
+    Chase,
+}
+
+async fn close(socket: &mut Socket) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+    socket.close(None).await?;
+    while let Some(message) = socket.next().await {
+        message?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::Protocol;
 
-    #[test]
-    fn a_plan_spreads_connections_over_the_interval_and_ends() {
-        let start = clock::now();
-        let second = Duration::from_secs(1);
-        let plan = Plan { what: What::Ping, start, interval: second, end: start + second * 2, connections: 4 };
-        assert_eq!(plan.first(1), Some(start + second / 4));
-        assert_eq!(plan.after(start + second / 4), Some(start + second + second / 4));
-        assert_eq!(plan.after(start + second + second / 4), None);
-        assert_eq!(Plan { what: What::Nothing, ..plan }.first(1), None);
-    }
-
-    #[test]
-    fn reads_the_id_of_a_pong() {
-        assert_eq!(number_after(r#"{"type":"pong","id":123,"server_time":"x"}"#, r#""id":"#), Some(123));
-        assert_eq!(number_after(r#"{"type":"pong","id":77}"#, r#""id":"#), Some(77));
-        assert_eq!(number_after("{}", r#""id":"#), None);
+    /// All of it is kept for each client; the limit is what a loader of many thousands can bear.
+    #[tokio::test]
+    async fn a_client_is_small() {
+        const TASK_BYTES_MAX: usize = 2048;
+        let fixture = crate::fixture::Fixture::start(Protocol::RollcallPeer { path: "/".to_owned() }).await;
+        let socket = crate::client::connect(&fixture.target, 0).await.unwrap();
+        let connection = Connection {
+            member: Arc::new(Member::new(0, "ann".to_owned(), "t".into(), None)),
+            adapter: fixture.target.protocol.adapter(),
+            shared: Arc::default(),
+            orders: watch::channel(Plan::silent()).1,
+            seq: None,
+        };
+        let bytes = size_of_val(&connection.live(socket));
+        assert!(bytes <= TASK_BYTES_MAX, "{bytes}");
     }
 }

@@ -1,41 +1,21 @@
-//! The floor: what a WebSocket echo server costs with the same runtime, library, buffers, options and allocator as
-//! Rollcall, and with nothing else. Figures are stated as a ratio to it, because absolute ones move with the machine.
-
-use std::net::SocketAddr;
+//! Floor (a): what a WebSocket echo server costs with the same runtime, library, buffers, options and allocator as
+//! Rollcall, and with nothing else.
 
 use futures_util::{SinkExt, StreamExt};
-use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::client::READ_BUFFER_BYTES;
-
-/// As the server's, so that a storm of connects meets the same queue.
-const LISTEN_BACKLOG: u32 = 4096;
 
 /// Limits of the server's sockets.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 const FRAME_BYTES_MAX: usize = 16 * 1024;
 const WRITE_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
-/// The one line on stdout once connections are accepted.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Ready {
-    pub listen: SocketAddr,
-}
-
-/// Runs until its standard input is closed, so that it cannot outlive the harness.
-///
-/// # Errors
-/// The system lets us not listen.
-pub async fn run() -> anyhow::Result<()> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let listener = socket.listen(LISTEN_BACKLOG)?;
-    println!("{}", serde_json::to_string(&Ready { listen: listener.local_addr()? })?);
+/// Runs until standard input is closed.
+pub(super) async fn run(listener: TcpListener) -> anyhow::Result<()> {
     let mut stdin = tokio::io::stdin();
     let mut rest = Vec::new();
     let mut end = std::pin::pin!(stdin.read_to_end(&mut rest));
