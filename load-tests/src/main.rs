@@ -7,6 +7,7 @@ mod control;
 mod floor;
 mod measure;
 mod process;
+mod reconcile;
 mod report;
 mod server;
 mod swarm;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Verb {
     /// Measure a release build against its budgets. Exit 0: all kept; 1: one missed, or the run was void
     Bench(bench::Arguments),
+    /// Compare the bill with the truth while the server is killed again and again. Exit 0: right to the microsecond
+    Reconcile(reconcile::Arguments),
     /// The bare echo server that figures are compared with
     #[command(hide = true)]
     Floor,
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.verb {
             Verb::Bench(arguments) => bench::run(arguments).await,
+            Verb::Reconcile(arguments) => reconcile::command(arguments).await,
             Verb::Floor => floor::run().await.map(|()| true),
             Verb::Swarm => swarm::run().await.map(|()| true),
         }

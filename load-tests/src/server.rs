@@ -101,6 +101,14 @@ impl Server {
         &self.ready.database_url
     }
 
+    pub fn url(&self) -> &str {
+        &self.ready.url
+    }
+
+    pub fn api_key(&self) -> &str {
+        &self.ready.api_key
+    }
+
     /// # Errors
     /// The HTTP client cannot be made.
     pub fn api(&self) -> anyhow::Result<Api> {
