@@ -33,7 +33,6 @@ pub struct Statement {
     pub not_dense: Vec<String>,
     /// Records that Postgres refused as data.
     pub refused: i64,
-    pub complete_through: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -149,7 +148,6 @@ impl Books {
     /// # Errors
     /// The database does not answer, or says something else.
     pub async fn read(&self) -> anyhow::Result<Statement> {
-        let watermark = self.watermark().await?;
         let not_dense: Vec<NotDense> = self.rows(NOT_DENSE).await?;
         let refused: Vec<Count> = self.rows("select count(*) from rollcall.refused_records").await?;
         Ok(Statement {
@@ -160,7 +158,6 @@ impl Books {
             trails: self.rows(TRAILS).await?,
             not_dense: not_dense.into_iter().map(|one| one.words).collect(),
             refused: refused.first().map_or(0, |one| one.count),
-            complete_through: watermark.complete_through,
         })
     }
 

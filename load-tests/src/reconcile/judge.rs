@@ -170,7 +170,8 @@ impl<'a> Judge<'a> {
                 self.blame(Fault::OverBilled, Some(who.clone()), micros, words);
             }
         }
-        let missing = (span.connected_at - at_least.from).max(0) + (at_least.until - end).max(0);
+        let billed = Cover::of([Stretch::new(span.connected_at, end)]);
+        let missing = Cover::of([at_least]).minus(&billed).micros();
         if missing > if crashed { span.uncertainty_us + self.rules.mark_late_us } else { 0 } {
             let words = format!(
                 "the span of {} ({}) lacks proven time; its uncertainty is {} us ({:?})",

@@ -9,7 +9,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 /// Bytes that are carried at once.
 const CHUNK_BYTES: usize = 8 * 1024;
@@ -23,11 +22,11 @@ enum Flow {
     Hole,
 }
 
-/// The handle of one such stretch. Dropping it takes it away, and with it both sockets.
+/// The handle of one such stretch. Without it the stretch stays as it is until both sockets have ended; a hole stays for
+/// ever, because an end of our own making would tell the server something.
 #[derive(Debug)]
 pub struct Pipe {
     flow: watch::Sender<Flow>,
-    pump: JoinHandle<()>,
 }
 
 impl Pipe {
@@ -43,8 +42,8 @@ impl Pipe {
         client.set_nodelay(true)?;
         accepted.set_nodelay(true)?;
         let (flow, seen) = watch::channel(Flow::Open);
-        let pump = tokio::spawn(pump(accepted, upstream, seen));
-        Ok((client, Self { flow, pump }))
+        tokio::spawn(pump(accepted, upstream, seen));
+        Ok((client, Self { flow }))
     }
 
     pub fn hold(&self) {
@@ -58,12 +57,6 @@ impl Pipe {
     /// From here on nothing passes, not even the end of a connection.
     pub fn break_silently(&self) {
         self.flow.send_replace(Flow::Hole);
-    }
-}
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        self.pump.abort();
     }
 }
 
@@ -114,7 +107,7 @@ async fn carry(mut read: OwnedReadHalf, mut write: OwnedWriteHalf, mut flow: wat
         let received = tokio::select! {
             received = read.read(&mut chunk) => received,
             // Look again whether anything may pass.
-            _ = flow.changed() => continue,
+            Ok(()) = flow.changed() => continue,
         };
         // What was read just before the pipe was closed waits like the rest.
         pass(&mut flow).await;
@@ -134,6 +127,7 @@ async fn carry(mut read: OwnedReadHalf, mut write: OwnedWriteHalf, mut flow: wat
 
 /// Waits until bytes may pass; in a hole for ever.
 async fn pass(flow: &mut watch::Receiver<Flow>) {
+    // Without the handle nothing changes any more.
     if flow.wait_for(|flow| *flow == Flow::Open).await.is_err() {
         std::future::pending::<()>().await;
     }

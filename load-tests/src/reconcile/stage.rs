@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::pipe::Pipe;
 use super::rest::Rest;
 use super::truth::{Order, Scope, Witness};
 use crate::clock::steady_us;
@@ -33,8 +32,6 @@ pub struct Room {
 
 #[derive(Debug, Default)]
 struct Lists {
-    /// The other ends of holes.
-    pipes: Vec<Pipe>,
     /// Who was ever let in, by session.
     people: HashMap<String, Vec<String>>,
     /// Invites by session.
@@ -85,10 +82,6 @@ impl Stage {
         if let Some(sender) = self.rooms.get(index) {
             sender.send_replace(Some(room));
         }
-    }
-
-    pub fn keep(&self, pipe: Pipe) {
-        self.lists().pipes.push(pipe);
     }
 
     pub fn seen(&self, session: &str, participant: &str) {

@@ -127,11 +127,8 @@ pub async fn run(stage: &Stage, mut plan: TabPlan, dice: &mut Dice) -> anyhow::R
         }
         tab.live(&plan, dice).await;
     }
-    let Tab { mut truth, pipe, .. } = tab;
-    if let Some(pipe) = pipe.filter(|_| truth.end == End::Hole) {
-        // The other end of a hole stays open until the server gives it up.
-        stage.keep(pipe);
-    }
+    let mut truth = tab.truth.clone();
+    drop(tab);
     truth.there_until = truth.there_until.min(truth.gone_at);
     // Behind a hole the client took its connection for open until it gave up.
     let gone_at = if truth.end == End::Hole { steady_us() } else { truth.gone_at };

@@ -160,8 +160,4 @@ impl Witness {
         truth.pongs += 1;
         truth.clock_off_us = truth.clock_off_us.max(off);
     }
-
-    pub fn into_inner(self) -> Truth {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
 }

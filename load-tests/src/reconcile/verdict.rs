@@ -55,9 +55,15 @@ pub fn conclude(run: &Run<'_>) -> Verdict {
                 line(format!("  {} us: {}", violation.micros, violation.words));
             }
         }
-        let whose: BTreeSet<&Who> = violations.iter().filter_map(|violation| violation.who.as_ref()).collect();
-        for who in whose.iter().take(TIMELINES_MAX) {
-            line(timeline(run, who));
+        // The gravest first.
+        let mut whose: Vec<(Fault, &Who)> =
+            violations.iter().filter_map(|one| Some((one.fault, one.who.as_ref()?))).collect();
+        whose.sort();
+        let mut printed = BTreeSet::new();
+        for (_, who) in whose {
+            if printed.len() < TIMELINES_MAX && printed.insert(who) {
+                line(timeline(run, who));
+            }
         }
     }
     line(format!("Play it again with --seed {}.", run.seed));
