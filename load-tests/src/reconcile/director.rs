@@ -75,11 +75,14 @@ impl<'a> Director<'a> {
     }
 
     fn plan(&mut self, kills: usize) -> Vec<Fault> {
-        let mut plan: Vec<_> = (0..kills)
-            .filter_map(|_| {
-                self.dice.weighted(&[(70, Fault::Kill), (15, Fault::KillWhileFrozen), (15, Fault::KillTwice)])
-            })
-            .collect();
+        let mut plan = Vec::new();
+        let mut left = kills;
+        while left > 0 {
+            let choices = [(70, Fault::Kill), (15, Fault::KillWhileFrozen), (15, Fault::KillTwice)];
+            let fault = self.dice.weighted(&choices).filter(|_| left > 1).unwrap_or(Fault::Kill);
+            left -= if fault == Fault::KillTwice { 2 } else { 1 };
+            plan.push(fault);
+        }
         plan.extend(std::iter::repeat_n(Fault::Terminate, kills / 4));
         plan.extend(std::iter::repeat_n(Fault::Freeze, kills / 4));
         plan

@@ -121,6 +121,7 @@ impl<'a> Judge<'a> {
             let Some(joined) = &connection.joined else { continue };
             self.judgement.tally.acknowledged += 1;
             let who = (connection.session.clone(), joined.participant.clone());
+            self.bounds(&who, connection, joined.at);
             let Some(span) = spans.get(joined.connection.as_str()) else {
                 let words = format!("connection {} was acknowledged and has no span", joined.connection);
                 self.blame(Fault::Lost, Some(who), connection.heard_until - joined.at, words);
@@ -145,16 +146,23 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// What the connection was at least and at most, for the sets of its participant.
+    fn bounds(&mut self, who: &Who, connection: &ConnectionTruth, joined_at: i64) {
+        let ordered_at = reasons::ordered_out_at(self.truth, self.statement, connection);
+        let file = self.files.entry(who.clone()).or_default();
+        file.at_least.push(Stretch::new(joined_at, connection.heard_until.min(ordered_at)));
+        file.at_most.push(Stretch::new(connection.join_sent, connection.gone_at));
+    }
+
     fn span(&mut self, who: Who, connection: &ConnectionTruth, joined_at: i64, span: &'a Span) {
         let crashed = span.end_reason.as_deref() == Some("node_crash");
         // A client that testifies vouches for itself until then.
         let testified = connection.testified_until.filter(|_| crashed).unwrap_or(i64::MIN);
         let at_most = Stretch::new(connection.join_sent, connection.gone_at.max(testified));
         let ordered_at = reasons::ordered_out_at(self.truth, self.statement, connection);
-        let at_least = Stretch::new(joined_at, connection.heard_until.min(ordered_at).max(joined_at));
+        let at_least = Stretch::new(joined_at, connection.heard_until.min(ordered_at));
         let file = self.files.entry(who.clone()).or_default();
         file.at_most.push(at_most);
-        file.at_least.push(at_least);
         file.spans.push(span);
         self.judgement.tally.crash_spans += usize::from(crashed);
 

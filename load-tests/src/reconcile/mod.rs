@@ -6,6 +6,8 @@ mod cover;
 mod dice;
 mod director;
 mod judge;
+#[cfg(test)]
+mod judge_tests;
 mod landlord;
 mod people;
 mod pipe;

@@ -89,6 +89,8 @@ struct Tab<'a> {
     /// Pings without a pong: number and when it was sent.
     waiting: Vec<(u64, i64)>,
     pings: u64,
+    /// We have begun to end it: what still comes in does not say that we are still there.
+    is_ending: bool,
     /// The code of the `error` or `ended` that announced a close.
     closed_by: Option<u16>,
 }
@@ -114,7 +116,7 @@ pub async fn run(stage: &Stage, mut plan: TabPlan, dice: &mut Dice) -> anyhow::R
         testified_until: None,
         end: End::Lost,
     };
-    let mut tab = Tab { stage, socket, pipe, truth, waiting: Vec::new(), pings: 0, closed_by: None };
+    let mut tab = Tab { stage, socket, pipe, truth, waiting: Vec::new(), pings: 0, is_ending: false, closed_by: None };
     let seat = tab.join(&mut plan).await;
     if let Some(resumed) = plan.resumes.take() {
         let (at, until) = (tab.truth.join_sent, steady_us());
@@ -296,7 +298,9 @@ impl Tab<'_> {
         // The server answers in order, but a pong may replace an earlier one that could not be sent.
         self.waiting.retain(|(number, _)| *number > id);
         self.truth.heard_until = self.truth.heard_until.max(sent);
-        self.truth.there_until = self.truth.there_until.max(received);
+        if !self.is_ending {
+            self.truth.there_until = self.truth.there_until.max(received);
+        }
         let server_time = frame["server_time"].as_str().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
         if let Some(time) = server_time {
             self.stage.witness.compare_clocks(sent, time.timestamp_micros(), received);
@@ -306,14 +310,14 @@ impl Tab<'_> {
     async fn end(&mut self, ending: Ending, dice: &mut Dice) {
         match ending {
             Ending::Close | Ending::Stay => {
-                let at = steady_us();
+                let at = self.begin_to_end();
                 let frame = CloseFrame { code: CloseCode::Away, reason: "".into() };
                 self.send(Message::Close(Some(frame))).await;
                 self.until_gone().await;
                 self.conclude(at, End::Closed);
             }
             Ending::Finish => {
-                let at = steady_us();
+                let at = self.begin_to_end();
                 self.socket.get_mut().shutdown().await.ok();
                 let ended = self.drain().await;
                 self.gone(if ended { End::Finished } else { End::Lost });
@@ -327,7 +331,7 @@ impl Tab<'_> {
                 }
             }
             Ending::Leave => {
-                let at = steady_us();
+                let at = self.begin_to_end();
                 self.send(Message::text(json!({ "type": "leave" }).to_string())).await;
                 self.until_gone().await;
                 self.conclude(at, End::Left);
@@ -340,6 +344,11 @@ impl Tab<'_> {
             // Without a pipe there is no hole.
             Ending::Hole => self.gone(End::Lost),
         }
+    }
+
+    fn begin_to_end(&mut self) -> i64 {
+        self.is_ending = true;
+        steady_us()
     }
 
     /// Reads until the server has closed.
