@@ -72,6 +72,8 @@ pub struct Tally {
     pub uncertainty_max_us: i64,
     /// The most by which a connection's true end was later than its billed one.
     pub missing_max_us: i64,
+    /// The most by which the true end of a crashed connection was later than its uncertainty says: how late a mark was.
+    pub mark_late_us: i64,
 }
 
 #[derive(Debug, Default)]
@@ -206,6 +208,9 @@ impl<'a> Judge<'a> {
         let missing = there_until.min(ordered_at) - end;
         self.judgement.tally.missing_max_us = self.judgement.tally.missing_max_us.max(missing);
         let crashed = span.end_reason.as_deref() == Some("node_crash");
+        if crashed {
+            self.judgement.tally.mark_late_us = self.judgement.tally.mark_late_us.max(missing - span.uncertainty_us);
+        }
         let beyond = missing - span.uncertainty_us - if crashed { self.rules.mark_late_us } else { 0 };
         if missing > 0 && beyond > 0 {
             let words = format!(

@@ -108,6 +108,7 @@ fn figures(run: &Run<'_>) -> Vec<Figure> {
         info("uncertainty, sum", seconds(tally.uncertainty_us), "s"),
         info("uncertainty of a participant, mean", mean_us / 1e6, "s"),
         info("uncertainty of a participant, max", seconds(tally.uncertainty_max_us), "s"),
+        info("latest mark at a crash", tally.mark_late_us as f64 / 1e3, "ms").note("beyond its interval"),
         info("pongs whose clock was compared", run.truth.pongs as f64, "")
             .note(format!("off by at most {} us", run.truth.clock_off_us)),
         info("seed", run.seed as f64, ""),
