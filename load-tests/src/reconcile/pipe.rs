@@ -73,34 +73,33 @@ pub async fn connect_from(server: SocketAddr, source: Ipv4Addr) -> anyhow::Resul
 }
 
 async fn pump(client: TcpStream, upstream: TcpStream, flow: watch::Receiver<Flow>) {
+    // An orderly end is passed on as one; whatever else takes the sockets away is a reset for both sides.
+    client.set_zero_linger().ok();
+    upstream.set_zero_linger().ok();
     let (client_read, client_write) = client.into_split();
     let (upstream_read, upstream_write) = upstream.into_split();
-    let mut there = pin!(carry(client_read, upstream_write, flow.clone()));
-    let mut back = pin!(carry(upstream_read, client_write, flow));
+    let mut there = pin!(carry(client_read, Writer(Some(upstream_write)), flow.clone()));
+    let mut back = pin!(carry(upstream_read, Writer(Some(client_write)), flow));
     tokio::select! {
-        carried = &mut there => if !reset(carried) { reset(back.await); },
-        carried = &mut back => if !reset(carried) { reset(there.await); },
+        in_order = &mut there => if in_order { back.await; },
+        in_order = &mut back => if in_order { there.await; },
     }
 }
 
-/// Passes a reset on as a reset, by letting go of both sockets; an orderly end was passed on as one already.
-fn reset(carried: Carried) -> bool {
-    if carried.reset {
-        carried.write.as_ref().set_zero_linger().ok();
-        // A dropped half would say an orderly goodbye first.
-        carried.write.forget();
+/// A writing half that says no goodbye of its own when it is dropped.
+struct Writer(Option<OwnedWriteHalf>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(half) = self.0.take() {
+            half.forget();
+        }
     }
-    carried.reset
 }
 
-/// How one direction ended.
-struct Carried {
-    write: OwnedWriteHalf,
-    /// The reading side was reset.
-    reset: bool,
-}
-
-async fn carry(mut read: OwnedReadHalf, mut write: OwnedWriteHalf, mut flow: watch::Receiver<Flow>) -> Carried {
+/// Carries one direction to its end. True when it ended in good order and the other side was told so.
+async fn carry(mut read: OwnedReadHalf, mut writer: Writer, mut flow: watch::Receiver<Flow>) -> bool {
+    let Some(write) = &mut writer.0 else { return false };
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         pass(&mut flow).await;
@@ -112,15 +111,10 @@ async fn carry(mut read: OwnedReadHalf, mut write: OwnedWriteHalf, mut flow: wat
         // What was read just before the pipe was closed waits like the rest.
         pass(&mut flow).await;
         match received {
-            Ok(0) => {
-                // The other side hears of the end, or is gone already.
-                write.shutdown().await.ok();
-                return Carried { write, reset: false };
-            }
+            Ok(0) => return write.shutdown().await.is_ok(),
+            // A reset that makes a write fail would look like an orderly end to the next read.
             Ok(length) if write.write_all(&chunk[..length]).await.is_ok() => {}
-            // Nobody takes the bytes any more: what they came from is told by the other direction.
-            Ok(_) => return Carried { write, reset: false },
-            Err(_) => return Carried { write, reset: true },
+            Ok(_) | Err(_) => return false,
         }
     }
 }
