@@ -60,6 +60,16 @@ pub struct Bill {
     pub is_open: bool,
 }
 
+/// What a participant is billed up to an instant.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FinalPart {
+    pub session: String,
+    pub participant: String,
+    pub through: i64,
+    pub connected_us: i64,
+    pub billable_us: i64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SessionRow {
     pub session: String,
@@ -159,6 +169,34 @@ impl Books {
             not_dense: not_dense.into_iter().map(|one| one.words).collect(),
             refused: refused.first().map_or(0, |one| one.count),
         })
+    }
+
+    /// The bills up to the instant up to which they are final now, of one and the same moment.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn parts_now(&self) -> anyhow::Result<Vec<FinalPart>> {
+        self.parts("(select complete_through from rollcall.get_billing_watermark())").await
+    }
+
+    /// The bills up to an instant.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn parts_through(&self, instant: i64) -> anyhow::Result<Vec<FinalPart>> {
+        self.parts(&format!("timestamptz 'epoch' + {instant} * interval '1 microsecond'")).await
+    }
+
+    async fn parts(&self, through: &str) -> anyhow::Result<Vec<FinalPart>> {
+        let query = format!(
+            "select s.session_id as session, b.participant_id as participant,
+                    (extract(epoch from w.through) * 1000000)::bigint as through,
+                    (b.connected_seconds * 1000000)::bigint as connected_us,
+                    (b.billable_seconds * 1000000)::bigint as billable_us
+             from (select {through} as through) w, rollcall.sessions s,
+                  rollcall.get_session_billing_data(s.session_id, null, w.through) b"
+        );
+        self.rows(&query).await
     }
 
     /// Whether the spans of all connections have reached the database and are closed.

@@ -5,6 +5,7 @@ mod books;
 mod cover;
 mod dice;
 mod director;
+mod finality;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
@@ -27,11 +28,11 @@ use tokio::task::JoinSet;
 
 use self::books::{Books, Statement};
 use self::director::{Deeds, Director};
-use self::judge::{Fault, Judgement, Violation, judge};
+use self::judge::{Fault, Violation, judge};
 use self::reasons::Rules;
 use self::rest::Rest;
 use self::stage::Stage;
-use self::truth::{Boot, Truth};
+use self::truth::Boot;
 use crate::clock::{self, steady_us};
 use crate::report::{Figure, Progress};
 use crate::server::{Postgres, Server};
@@ -162,7 +163,7 @@ pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Verdi
     let started = steady_us();
     stage.witness.lock().boots.push(Boot { started, end: None });
     let outcome = perform(options, &mut server, &stage, progress).await;
-    let (deeds, early, statement, mut extra) = match outcome {
+    let Performed { deeds, early, statement, audit } = match outcome {
         Ok(performed) => performed,
         Err(error) => {
             save_log(options, &server);
@@ -177,16 +178,40 @@ pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Verdi
     };
     let truth = std::mem::take(&mut *stage.witness.lock());
     let mut judgement = judge(&truth, &statement, &rules);
-    judgement.violations.append(&mut extra);
+    judgement.violations.extend(audit.violations);
     judgement.violations.extend(changed(&early, &statement));
     if !judgement.violations.is_empty() {
         save_log(options, &server);
     }
     server.stop().await?;
-    Ok(conclude(options, started, &truth, &statement, &judgement, deeds))
+    let (seed, finals) = (options.seed, audit.samples);
+    Ok(verdict::conclude(&verdict::Run {
+        seed,
+        started,
+        truth: &truth,
+        statement: &statement,
+        judgement: &judgement,
+        deeds,
+        finals,
+    }))
 }
 
-type Performed = (Deeds, Statement, Statement, Vec<Violation>);
+/// What came out of a run.
+struct Performed {
+    deeds: Deeds,
+    /// As soon as everything was in Postgres.
+    early: Statement,
+    /// At the very end.
+    statement: Statement,
+    audit: Audit,
+}
+
+/// What was asked of the database beside the bills.
+struct Audit {
+    /// How often something was said to be final in the middle of the run.
+    samples: usize,
+    violations: Vec<Violation>,
+}
 
 async fn perform(
     options: &Options,
@@ -204,6 +229,10 @@ async fn perform(
         let stage = stage.clone();
         actors.spawn(async move { people::live(&stage, number).await });
     }
+    let auditor = tokio::spawn({
+        let (stage, books) = (stage.clone(), books.clone());
+        async move { finality::watch(&stage, &books).await }
+    });
     let director = Director::new(server, stage);
     let kills = options.kills;
     let told = |deeds: &Deeds| {
@@ -220,6 +249,7 @@ async fn perform(
         anyhow::Ok(())
     };
     tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await.context("somebody does not go")??;
+    let samples = auditor.await.context("the auditor failed")?;
     landlord::close_all(stage).await?;
     let finished = steady_us();
     wait(SETTLE_TIMEOUT, || books.is_settled()).await.context("spans stay open")?;
@@ -234,8 +264,10 @@ async fn perform(
     }
     let statement = books.read().await?;
     let found = books.verify().await?;
-    let extra = found.map(|words| Violation { fault: Fault::Verify, who: None, micros: 0, words });
-    Ok((deeds, early, statement, extra.into_iter().collect()))
+    let mut extra = finality::changed(&books, &samples).await?;
+    extra.extend(found.map(|words| Violation { fault: Fault::Verify, who: None, micros: 0, words }));
+    let audit = Audit { samples: samples.len(), violations: extra };
+    Ok(Performed { deeds, early, statement, audit })
 }
 
 /// Everybody was gone when the first statement was read: nothing may have changed since.
@@ -257,17 +289,6 @@ async fn wait<F: Future<Output = anyhow::Result<bool>>>(
         tokio::time::sleep(LOOK_PAUSE).await;
     }
     Ok(())
-}
-
-fn conclude(
-    options: &Options,
-    started: i64,
-    truth: &Truth,
-    statement: &Statement,
-    judgement: &Judgement,
-    deeds: Deeds,
-) -> Verdict {
-    verdict::conclude(&verdict::Run { seed: options.seed, started, truth, statement, judgement, deeds })
 }
 
 fn save_log(options: &Options, server: &Server) {

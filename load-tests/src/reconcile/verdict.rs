@@ -32,6 +32,8 @@ pub struct Run<'a> {
     pub statement: &'a Statement,
     pub judgement: &'a Judgement,
     pub deeds: Deeds,
+    /// How often a bill was said to be final up to some instant, while the run went on.
+    pub finals: usize,
 }
 
 pub fn conclude(run: &Run<'_>) -> Verdict {
@@ -88,6 +90,7 @@ fn figures(run: &Run<'_>) -> Vec<Figure> {
         none("bills that differ from their spans", count(Fault::BillDiffers), ""),
         none("wrong reasons", count(Fault::WrongReason), ""),
         none("gaps and doubles in the ledger", count(Fault::NotDense), ""),
+        none("bills that were final and changed", count(Fault::NotFinal), ""),
         none("other violations", other, ""),
         info("kills", deeds.kills as f64, "").note(format!(
             "{} with a hanging Postgres, {} in the middle of a start",
@@ -108,6 +111,7 @@ fn figures(run: &Run<'_>) -> Vec<Figure> {
         info("uncertainty, sum", seconds(tally.uncertainty_us), "s"),
         info("uncertainty of a participant, mean", mean_us / 1e6, "s"),
         info("uncertainty of a participant, max", seconds(tally.uncertainty_max_us), "s"),
+        info("instants up to which bills were final, tried", run.finals as f64, ""),
         info("latest mark at a crash", tally.mark_late_us as f64 / 1e3, "ms").note("beyond its interval"),
         info("pongs whose clock was compared", run.truth.pongs as f64, "")
             .note(format!("off by at most {} us", run.truth.clock_off_us)),
@@ -127,6 +131,7 @@ fn is_listed(fault: Fault) -> bool {
             | Fault::BillDiffers
             | Fault::WrongReason
             | Fault::NotDense
+            | Fault::NotFinal
     )
 }
 
