@@ -45,6 +45,11 @@ bench: need-cargo need-postgres ## Measure a release build against its budgets (
 	$(CARGO) build --release --workspace
 	./target/release/rollcall-load bench $(BENCH)
 
+.PHONY: reconcile
+reconcile: need-cargo need-postgres ## Kill a server again and again and check its bill against the truth (docs/RECONCILIATION.md)
+	$(CARGO) build --workspace
+	./target/debug/rollcall-load reconcile $(RECONCILE)
+
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }

@@ -14,6 +14,7 @@ mod people;
 mod pipe;
 mod reasons;
 mod rest;
+mod settings;
 mod stage;
 mod tab;
 mod truth;
@@ -29,7 +30,6 @@ use tokio::task::JoinSet;
 use self::books::{Books, Statement};
 use self::director::{Deeds, Director};
 use self::judge::{Fault, Violation, judge};
-use self::reasons::Rules;
 use self::rest::Rest;
 use self::stage::Stage;
 use self::truth::Boot;
@@ -41,24 +41,6 @@ pub use self::verdict::Verdict;
 
 /// Participants for each room.
 const PARTICIPANTS_PER_ROOM: usize = 5;
-
-/// The server's settings: everything that ends connections does so soon, or a run would take hours.
-const PING_INTERVAL_MS: u64 = 1_000;
-const PROBE_AFTER_MS: u64 = 2_000;
-const DEAD_AFTER_MS: u64 = 3_000;
-const MARK_INTERVAL_MS: u64 = 1_000;
-const GRACE_S: u64 = 2;
-
-/// How far two clocks of one machine may seem apart: both are the wall, read once with an error below a microsecond or
-/// two, and the monotonic clock. Half of that is lost in rounding to whole microseconds.
-const CLOCK_TOLERANCE_US: i64 = 5;
-
-/// An evidence mark is due every second; it is durable when the disk has it, and that takes what it takes on a machine
-/// that is as busy as this one.
-const MARK_LATE_US: i64 = 1_000_000;
-
-/// A close is durable with the next commit of the journal.
-const CLOSE_DURABLE_US: i64 = 2_000_000;
 
 /// How long the last participants may take to go.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -89,8 +71,8 @@ pub struct Arguments {
     /// Judge as soon as everything is in Postgres, without waiting until the bill calls itself complete
     #[arg(long)]
     early: bool,
-    /// Keep the folder of the server when something is wrong
-    #[arg(long)]
+    /// Where the server's log goes when something is wrong
+    #[arg(long, value_name = "FILE")]
     keep_log: Option<PathBuf>,
     /// Write the figures as JSON to this file, `-` for standard output
     #[arg(long, value_name = "FILE")]
@@ -155,7 +137,7 @@ pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
 /// The run could not be carried out, which says nothing about the ledger.
 pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Verdict> {
     progress.step(format!("seed {}: starting a server", options.seed));
-    let mut server = Server::start_with(&options.server, &environment(), Postgres::Apart).await?;
+    let mut server = Server::start_with(&options.server, &settings::environment(), Postgres::Apart).await?;
     let rest = Rest::new(server.url(), server.api_key())?;
     let rooms = options.participants.div_ceil(PARTICIPANTS_PER_ROOM);
     let stage = Stage::new(server.listen(), options.seed, rest, rooms);
@@ -170,14 +152,8 @@ pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Verdi
             return Err(error);
         }
     };
-    let rules = Rules {
-        clock_tolerance_us: CLOCK_TOLERANCE_US,
-        mark_late_us: MARK_LATE_US,
-        dead_after_us: DEAD_AFTER_MS as i64 * 1_000,
-        close_durable_us: CLOSE_DURABLE_US,
-    };
     let truth = std::mem::take(&mut *stage.witness.lock());
-    let mut judgement = judge(&truth, &statement, &rules);
+    let mut judgement = judge(&truth, &statement, &settings::RULES);
     judgement.violations.extend(audit.violations);
     judgement.violations.extend(changed(&early, &statement));
     if !judgement.violations.is_empty() {
@@ -297,16 +273,4 @@ fn save_log(options: &Options, server: &Server) {
     {
         eprintln!("cannot write {}: {error}", path.display());
     }
-}
-
-fn environment() -> Vec<(&'static str, String)> {
-    vec![
-        ("ROLLCALL_WS__PING_INTERVAL_MS", PING_INTERVAL_MS.to_string()),
-        ("ROLLCALL_WS__PROBE_AFTER_MS", PROBE_AFTER_MS.to_string()),
-        ("ROLLCALL_WS__DEAD_AFTER_MS", DEAD_AFTER_MS.to_string()),
-        ("ROLLCALL_LEDGER__MARK_INTERVAL_MS", MARK_INTERVAL_MS.to_string()),
-        ("ROLLCALL_PRESENCE__GRACE_S", GRACE_S.to_string()),
-        ("ROLLCALL_PRESENCE__GRACE_HIDDEN_S", (GRACE_S * 2).to_string()),
-        ("ROLLCALL_LOG__FILTER", "info".to_owned()),
-    ]
 }
