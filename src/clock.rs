@@ -20,12 +20,19 @@ impl Clock {
     /// The wall is read between two readings of the monotonic clock, and of a few such readings the closest counts: a
     /// start on a busy machine must not shift a whole run against the others by the time that it had to wait in between.
     pub fn system() -> Self {
-        let readings = (0..ANCHOR_TRIES).map(|_| {
+        let read = || {
             let anchor = Instant::now();
             let anchor_wall = wall_now();
             (anchor.elapsed(), Self { anchor_wall, anchor })
-        });
-        readings.min_by_key(|(width, _)| *width).map_or_else(|| unreachable!("there is a try"), |(_, clock)| clock)
+        };
+        let (mut width, mut clock) = read();
+        for _ in 1..ANCHOR_TRIES {
+            let (next_width, next) = read();
+            if next_width < width {
+                (width, clock) = (next_width, next);
+            }
+        }
+        clock
     }
 
     pub fn now(&self) -> Timestamp {
