@@ -73,8 +73,8 @@ pub struct Tally {
     pub overlap_us: i64,
     pub uncertainty_us: i64,
     pub uncertainty_max_us: i64,
-    /// The most by which a connection's true end was later than its billed one.
-    pub missing_max_us: i64,
+    /// The most that was billed after the last byte of a client that ended its connection itself: the way of that byte.
+    pub way_max_us: i64,
     /// The most by which the true end of a crashed connection was later than its uncertainty says: how late a mark was.
     pub mark_late_us: i64,
 }

@@ -111,6 +111,8 @@ fn figures(run: &Run<'_>) -> Vec<Figure> {
         info("uncertainty, sum", seconds(tally.uncertainty_us), "s"),
         info("uncertainty of a participant, mean", mean_us / 1e6, "s"),
         info("uncertainty of a participant, max", seconds(tally.uncertainty_max_us), "s"),
+        info("billed after a client's last byte, max", tally.way_max_us as f64 / 1e3, "ms")
+            .note("its way to the server"),
         info("instants up to which bills were final, tried", run.finals as f64, ""),
         info("latest mark at a crash", tally.mark_late_us as f64 / 1e3, "ms").note("beyond its interval"),
         info("pongs whose clock was compared", run.truth.pongs as f64, "")

@@ -105,8 +105,10 @@ impl<'a> Judge<'a> {
             _ => connection.there_until,
         };
         let missing = there_until.min(ordered_at) - end;
-        self.judgement.tally.missing_max_us = self.judgement.tally.missing_max_us.max(missing);
         let crashed = span.end_reason.as_deref() == Some("node_crash");
+        if matches!(connection.end, End::Closed | End::Finished | End::Left) {
+            self.judgement.tally.way_max_us = self.judgement.tally.way_max_us.max(end - connection.there_until);
+        }
         if crashed {
             self.judgement.tally.mark_late_us = self.judgement.tally.mark_late_us.max(missing - span.uncertainty_us);
         }
