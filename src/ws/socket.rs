@@ -92,9 +92,9 @@ pub(super) enum Inbound<'r> {
     Binary,
     /// Ping or pong of the WebSocket layer, or a part of a message. Pings are answered already.
     Control,
-    /// The peer closed in an orderly way: a close frame, or the end of the stream.
+    /// The peer sent a close frame.
     Closed,
-    /// The connection broke; that proves nothing about how long the peer was there.
+    /// The stream ended without one; that proves nothing about how long the peer was there.
     Broken,
     TooBig,
     /// The peer violates the WebSocket protocol itself.

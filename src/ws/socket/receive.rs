@@ -207,7 +207,8 @@ impl Socket {
     }
 }
 
-/// Reads what is there: its length, or the end of the stream.
+/// Reads what is there: its length, or the end of the stream. An end without a close frame is no word of the peer: it may
+/// come from a proxy that gave the peer up, or be what is left of a reset that a write has met first.
 fn poll_read_some(
     stream: &mut TcpStream,
     context: &mut Context<'_>,
@@ -215,7 +216,7 @@ fn poll_read_some(
 ) -> Poll<Result<usize, Inbound<'static>>> {
     let mut buffer = ReadBuf::new(buffer);
     Poll::Ready(match ready!(Pin::new(stream).poll_read(context, &mut buffer)) {
-        Ok(()) if buffer.filled().is_empty() => Err(Inbound::Closed),
+        Ok(()) if buffer.filled().is_empty() => Err(Inbound::Broken),
         Ok(()) => Ok(buffer.filled().len()),
         Err(_) => Err(Inbound::Broken),
     })

@@ -138,7 +138,7 @@ async fn what_the_rules_forbid_is_a_violation_and_the_rest_is_thrown_away() {
         (vec![0x81, 0x05, b'h'], Came::Violation, "no mask"),
     ] {
         let came = all_of(&[bytes, text.clone()].concat()).await;
-        assert_eq!(came[came.len() - 2..], [expected, Came::Closed], "{why}");
+        assert_eq!(came[came.len() - 2..], [expected, Came::Broken], "{why}");
     }
 }
 
@@ -200,17 +200,28 @@ async fn a_slow_peer_gets_the_answer_to_its_newest_ping() {
     assert_eq!(pong, Message::Pong("new".into()));
 }
 
+/// Only a close frame is the peer's own word; see docs/adr/0002-two-truths.md.
 #[tokio::test]
-async fn a_reset_is_told_from_an_end() {
+async fn a_stream_that_just_ends_is_broken_whatever_ended_it() {
     let (mut socket, client) = pair().await;
     client.set_zero_linger().expect("an option of TCP");
     drop(client);
     assert_eq!(next(&mut socket).await, Came::Broken);
+
     let (mut socket, mut client) = pair().await;
     client.shutdown().await.expect("shut");
-    assert_eq!(next(&mut socket).await, Came::Closed);
+    assert_eq!(next(&mut socket).await, Came::Broken);
     drop(socket);
     assert_eq!(client.read(&mut [0]).await.expect("ended in good order"), 0);
+
+    // A write that meets the reset first takes the word, and what is read next looks like an orderly end.
+    let (mut socket, client) = pair().await;
+    client.set_zero_linger().expect("an option of TCP");
+    drop(client);
+    while poll_fn(|context| Poll::Ready(socket.send_text(context, bytes::Bytes::from_static(b"x")))).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(next(&mut socket).await, Came::Broken);
 }
 
 fn frames() -> impl Strategy<Value = (Vec<u8>, Vec<Came>)> {
