@@ -55,6 +55,11 @@ micro: need-cargo ## Count the instructions of single steps of the server (docs/
 	$(CARGO) build --release -p rollcall-load
 	./target/release/rollcall-load micro $(ARGS)
 
+.PHONY: reconcile
+reconcile: need-cargo need-postgres ## Kill a server again and again and check its bill against the truth (docs/RECONCILIATION.md)
+	$(CARGO) build --workspace
+	./target/debug/rollcall-load reconcile $(RECONCILE)
+
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }

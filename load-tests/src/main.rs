@@ -13,6 +13,7 @@ mod measure;
 mod micro;
 mod peers;
 mod process;
+mod reconcile;
 mod report;
 mod server;
 mod swarm;
@@ -35,6 +36,8 @@ struct Arguments {
 enum Verb {
     /// Measure a release build against its budgets. Exit 0: all kept; 1: one missed, or the run was void
     Bench(bench::Arguments),
+    /// Compare the bill with the truth while the server is killed again and again. Exit 0: right to the microsecond
+    Reconcile(reconcile::Arguments),
     /// Measure Rollcall beside bare echo servers and other presence servers, in turns. Exit 0: all measured; 1: something
     /// was skipped or void
     Peers(peers::Arguments),
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
             Verb::Peers(arguments) => peers::run(arguments).await,
             Verb::Micro(arguments) => micro::run(&arguments),
             Verb::MicroCase(arguments) => micro::repeat(&arguments).map(|()| true),
+            Verb::Reconcile(arguments) => reconcile::command(arguments).await,
             Verb::Floor(arguments) => floor::run(arguments).await.map(|()| true),
             Verb::Swarm => swarm::run().await.map(|()| true),
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -37,7 +37,8 @@ impl Process {
         log: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let stderr = match log {
-            Some(path) => Stdio::from(std::fs::File::create(path)?),
+            // A process that is started again goes on in the same log.
+            Some(path) => Stdio::from(std::fs::File::options().create(true).append(true).open(path)?),
             None => Stdio::inherit(),
         };
         let mut child = Command::new(program)
@@ -104,6 +105,22 @@ impl Process {
                 bail!("{} did not end within {} s and was killed", self.name, STOP_TIMEOUT.as_secs())
             }
         }
+    }
+
+    /// `kill -9`, and waits until the kernel has taken it away.
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("cannot kill {}", self.name))
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Errors
+    /// The system cannot say.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {

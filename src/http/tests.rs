@@ -188,7 +188,7 @@ impl World {
             invite: None,
             token_expires_at: None,
             resumed: None,
-            closed_ago: None,
+            testimony: None,
             clock,
         };
         let applied = self.hub.join(session_id(session), join, self.hub.outbox()).expect("let in");

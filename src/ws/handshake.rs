@@ -14,7 +14,7 @@ use hyper::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
-use rollcall_core::{Event, Join, LeaveReason, Member, Timestamp};
+use rollcall_core::{Event, Join, LeaveReason, Member, Testimony, Timestamp};
 use rollcall_protocol::{ClientMessage, ErrorCode, JoinRequest, SUBPROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{Instrument, debug, info_span};
@@ -50,6 +50,8 @@ pub async fn upgrade(State(ws): State<SharedWs>, mut request: Request) -> Respon
     let origin_allowed = is_origin_allowed(request.headers(), &ws.options.origins);
     let task = ws.clone();
     let span = info_span!("ws.connection");
+    // The client cannot have sent its join before it has the answer below.
+    let upgraded_at = ws.hub.clock().now();
     ws.tasks.spawn(
         async move {
             let upgraded = match on_upgrade.await {
@@ -59,7 +61,7 @@ pub async fn upgrade(State(ws): State<SharedWs>, mut request: Request) -> Respon
             let Ok(socket) = Socket::new(upgraded, &task.options).await else { return };
             drop(permit);
             // A second, smaller task: the memory of the handshake is not kept for the life of the socket.
-            if let Some(connection) = Box::pin(admit(&task, socket, address, origin_allowed)).await {
+            if let Some(connection) = Box::pin(admit(&task, socket, address, origin_allowed, upgraded_at)).await {
                 task.clone().tasks.spawn(connection.run());
             }
         }
@@ -88,12 +90,18 @@ impl From<ErrorCode> for Refused {
 }
 
 /// Everything between the upgrade and the `joined` frame.
-async fn admit(ws: &SharedWs, mut socket: Socket, address: IpAddr, origin_allowed: bool) -> Option<Connection> {
+async fn admit(
+    ws: &SharedWs,
+    mut socket: Socket,
+    address: IpAddr,
+    origin_allowed: bool,
+    upgraded_at: Timestamp,
+) -> Option<Connection> {
     let outcome = match enter(ws, address, origin_allowed) {
         Err(refused) => Err(refused),
         Ok(unauthenticated) => match first_frame(ws, &mut socket).await {
             Some(Ok(request)) => {
-                let outcome = join(ws, &mut socket, address, *request).await;
+                let outcome = join(ws, &mut socket, address, *request, upgraded_at).await;
                 drop(unauthenticated);
                 outcome
             }
@@ -168,7 +176,13 @@ async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<Jo
 
 type Joined = (std::sync::Arc<crate::hub::Outbox>, std::sync::Arc<rollcall_core::ConnectionClock>, CloseGuard);
 
-async fn join(ws: &SharedWs, socket: &mut Socket, address: IpAddr, request: JoinRequest) -> Result<Joined, Refused> {
+async fn join(
+    ws: &SharedWs,
+    socket: &mut Socket,
+    address: IpAddr,
+    request: JoinRequest,
+    upgraded_at: Timestamp,
+) -> Result<Joined, Refused> {
     let started_at = ws.hub.clock().now();
     ws.gate.may_join(address, started_at).map_err(|turned| refusal_of(turned, started_at))?;
     let state = request.state.as_ref().map(|state| state.get());
@@ -184,7 +198,8 @@ async fn join(ws: &SharedWs, socket: &mut Socket, address: IpAddr, request: Join
         refused_by(&error)
     })?;
     drop(permit);
-    let joined = enter_session(ws, socket, &request, grant).await;
+    let testimony = testimony(&request, upgraded_at, started_at);
+    let joined = enter_session(ws, socket, &request, grant, testimony).await;
     ws.metrics.join_took(ws.hub.clock().now().since(started_at));
     joined
 }
@@ -199,13 +214,13 @@ async fn enter_session(
     socket: &mut Socket,
     request: &JoinRequest,
     grant: Grant,
+    testimony: Option<Testimony>,
 ) -> Result<Joined, Refused> {
     let (connection, clock) = ws.hub.open_connection();
     let outbox = ws.hub.outbox();
     let resume = ws.admission.resume_token(&grant, connection);
     let member = Member { participant: grant.participant, connection };
     let session = grant.session;
-    let client = request.client.as_ref();
     let join = Join {
         connection,
         participant: grant.participant,
@@ -217,7 +232,7 @@ async fn enter_session(
         invite: grant.invite,
         token_expires_at: grant.stay_until,
         resumed: grant.resumed,
-        closed_ago: client.and_then(|client| client.closed_ms_ago).map(Duration::from_millis),
+        testimony,
         clock: clock.clone(),
     };
     let applied = match ws.hub.join(session, join, outbox.clone()) {
@@ -257,6 +272,14 @@ async fn enter_session(
             Err(ErrorCode::SlowConsumer.into())
         }
     }
+}
+
+/// The client's words were sent after the upgrade was answered, and were here when they were read; they are in whole
+/// milliseconds, however the client rounds.
+fn testimony(request: &JoinRequest, upgraded_at: Timestamp, received_at: Timestamp) -> Option<Testimony> {
+    let ago = Duration::from_millis(request.client.as_ref()?.closed_ms_ago?);
+    let rounding = Duration::from_millis(1);
+    Some(Testimony { closed_after: upgraded_at - ago - rounding, closed_before: received_at - ago + rounding })
 }
 
 fn dispatch_code(error: DispatchError) -> ErrorCode {

@@ -106,7 +106,13 @@ impl Socket {
             Ok(Message::Text(text)) => Inbound::Text(text),
             Ok(Message::Binary(_)) => Inbound::Binary,
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Inbound::Control,
-            Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => Inbound::Closed,
+            Ok(Message::Close(_)) => {
+                // The library has the answer ready and would send it with the next read, which never comes. A peer that
+                // does not take it at once goes without.
+                let (Poll::Pending | Poll::Ready(_)) = Pin::new(&mut self.stream).poll_flush(context);
+                Inbound::Closed
+            }
+            Err(Error::ConnectionClosed) => Inbound::Closed,
             Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => Inbound::TooBig,
             // The library reports the end of the stream without a close frame as a protocol error.
             Err(Error::Protocol(

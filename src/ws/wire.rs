@@ -22,6 +22,9 @@ pub(super) struct Wire {
     stream: TcpStream,
     /// What the system did not take of a frame. Boxed, because it hardly ever does not.
     rest: Option<Box<Frame>>,
+    /// A write has failed. The system tells of a reset once: the write that fails with it takes the word, and what is
+    /// read next looks like an orderly end.
+    failed: bool,
 }
 
 type Frame = Chain<Cursor<Head>, Bytes>;
@@ -64,7 +67,7 @@ impl Head {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, rest: None }
+        Self { stream, rest: None, failed: false }
     }
 
     /// Sends a text frame. What the system does not take now is kept; see [`Wire::poll_rest`].
@@ -73,7 +76,8 @@ impl Wire {
     pub(super) fn write_text(&mut self, context: &mut Context<'_>, payload: Bytes) -> io::Result<()> {
         debug_assert!(self.rest.is_none());
         let mut frame = Cursor::new(Head::of_text(payload.len())).chain(payload);
-        match poll_write_all(&mut self.stream, context, &mut frame) {
+        let written = poll_write_all(&mut self.stream, context, &mut frame);
+        match self.note(written) {
             Poll::Ready(result) => result,
             Poll::Pending => {
                 self.rest = Some(Box::new(frame));
@@ -85,10 +89,16 @@ impl Wire {
     /// Ready once no frame is half-sent.
     pub(super) fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(rest) = &mut self.rest {
-            ready!(poll_write_all(&mut self.stream, context, rest))?;
+            let written = poll_write_all(&mut self.stream, context, rest);
+            ready!(self.note(written))?;
             self.rest = None;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn note<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.failed |= matches!(written, Poll::Ready(Err(_)));
+        written
     }
 }
 
@@ -111,7 +121,12 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.failed && buffer.filled().len() == before {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -119,12 +134,14 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_rest(context))?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_rest(context))?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.note(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -152,6 +169,24 @@ mod tests {
         let wire = Wire::new(server.expect("accepted").0);
         let server = WebSocketStream::from_raw_socket(wire, Role::Server, None).await;
         (server, WebSocketStream::from_raw_socket(client.expect("connected"), Role::Client, None).await)
+    }
+
+    /// A reset proves nothing about how long the peer was there; an orderly end does. The one must not pass for the other.
+    #[tokio::test]
+    async fn a_reset_that_a_write_met_first_is_still_a_reset() {
+        let (mut server, client) = pair().await;
+        client.get_ref().set_zero_linger().expect("a socket");
+        drop(client);
+        // The reset is here once writing fails.
+        while poll_fn(|context| Poll::Ready(server.get_mut().write_text(context, Bytes::from_static(b"x"))))
+            .await
+            .is_ok()
+        {
+            poll_fn(|context| server.get_mut().poll_rest(context)).await.ok();
+            tokio::task::yield_now().await;
+        }
+        let end = server.next().await.expect("an end");
+        assert!(matches!(end, Err(tokio_tungstenite::tungstenite::Error::Io(_))), "{end:?}");
     }
 
     /// Every head length, and frames far beyond what the system takes at once, between frames of the library's.

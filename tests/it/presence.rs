@@ -1,6 +1,8 @@
 //! What people see of each other, and what the ledger has of it.
 
 use serde_json::json;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::{Client, TestApp};
 
@@ -50,6 +52,17 @@ async fn people_see_each_other_come_change_go_away_and_return() {
     assert_eq!(spans, ["closed", "left"]);
     let usage = app.api.get(&format!("/v1/sessions/{session}/usage")).await;
     assert_eq!(usage.1["data"].as_array().map(Vec::len), Some(2), "{usage:?}");
+}
+
+/// RFC 6455, 5.5.1: whoever has sent no close frame yet answers one. Without it browsers report an abnormal closure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_frame_is_answered() {
+    let app = TestApp::start().await;
+    let (_, token) = app.room().await;
+    let mut ann = app.join(&token, "Ann").await;
+    ann.socket.close(Some(CloseFrame { code: CloseCode::Away, reason: "reload".into() })).await.expect("sent");
+    assert_eq!(ann.closed().await, 1001);
+    app.eventually_counts("select count(*) from rollcall.participation_spans where end_reason = 'closed'", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ pub use record::{Fact, Heard, Record, SessionFact};
 pub use refusal::Refusal;
 pub use session::{
     CloseProof, CloseReason, Command, CrashedConnection, Effect, Event, Join, Joined, Member, PresencePolicy,
-    Recipients, RestoredParticipant, Session, SessionSpec, SessionView,
+    Recipients, RestoredParticipant, Session, SessionSpec, SessionView, Testimony,
 };
 pub use time::Timestamp;
 pub use words::{Actor, LeaveReason, Role, SessionEndReason, Status, WarningCause};

@@ -120,7 +120,7 @@ impl Room {
             invite: None,
             token_expires_at: None,
             resumed: None,
-            closed_ago: None,
+            testimony: None,
             clock: Arc::new(ConnectionClock::new(self.now)),
         };
         self.apply(Command::Join(Box::new(join)));

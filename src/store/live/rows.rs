@@ -70,6 +70,7 @@ pub(super) struct RestoredRow {
     pub connection: Option<i64>,
     pub disconnected_at: Option<DateTime<Utc>>,
     pub end_reason: Option<String>,
+    pub uncertainty_us: Option<i64>,
     pub attested_until: Option<DateTime<Utc>>,
 }
 
@@ -84,6 +85,8 @@ impl TryFrom<RestoredRow> for RestoredParticipant {
                     connection: ConnectionId { epoch: Epoch(epoch), counter },
                     disconnected_at: from_utc(disconnected_at),
                     mark_at: from_utc(mark_at),
+                    possible_until: from_utc(disconnected_at)
+                        + Duration::from_micros(row.uncertainty_us.unwrap_or(0).unsigned_abs()),
                 })
             }
             _ => None,

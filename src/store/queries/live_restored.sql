@@ -1,12 +1,13 @@
 -- Who was present, each with its newest span: how that ended tells whether the node drained or crashed.
 select p.session_id, p.participant_id, p.identity, p.identity_verified, n.name as "name?", p.role,
        p.state::text as state, p.joined_at, p.last_seen_at, s.epoch as "epoch?", s.connection as "connection?",
-       s.disconnected_at as "disconnected_at?", s.end_reason as "end_reason?", e.attested_until as "attested_until?"
+       s.disconnected_at as "disconnected_at?", s.end_reason as "end_reason?",
+       s.uncertainty_us as "uncertainty_us?", e.attested_until as "attested_until?"
 from rollcall.participants p
 join rollcall.sessions r on r.session_id = p.session_id and r.status = 'active'
 left join rollcall.participant_pii n on n.session_id = p.session_id and n.participant_id = p.participant_id
 left join lateral (
-    select x.epoch, x.connection, x.disconnected_at, x.end_reason
+    select x.epoch, x.connection, x.disconnected_at, x.end_reason, x.uncertainty_us
     from rollcall.participation_spans x
     where x.session_id = p.session_id and x.participant_id = p.participant_id
     order by x.epoch desc, x.connection desc limit 1) s on true

@@ -39,6 +39,7 @@ async fn a_crashed_session_is_loaded_as_it_was() {
     let crashed = restored.crashed.expect("its node crashed");
     assert_eq!(crashed.connection, open[0].connection);
     assert_eq!(crashed.mark_at, mark_at);
+    assert!(crashed.possible_until >= crashed.disconnected_at);
     assert_eq!(store.load_active_sessions(None, 10).await.expect("answers").len(), 1);
     assert!(store.load_active_sessions(Some(session), 10).await.expect("answers").is_empty());
     assert!(store.load_session(SessionId(fresh_id())).await.expect("answers").is_none());

@@ -72,8 +72,8 @@ impl Session {
             if let Some(state) = new_state {
                 self.record(SessionFact::StateUpdated { participant: join.participant, state }, now, effects);
             }
-            if let (Some(crashed), Some(closed_ago)) = (crashed, join.closed_ago) {
-                self.amend_crashed(join.participant, crashed, now - closed_ago, effects);
+            if let (Some(crashed), Some(testimony)) = (crashed, join.testimony) {
+                self.amend_crashed(join.participant, crashed, testimony, effects);
             }
             return;
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use types::{
     CloseProof, CloseReason, Command, CrashedConnection, Effect, Event, Join, Joined, Member, PresencePolicy,
-    Recipients, RestoredParticipant, SessionSpec, SessionView,
+    Recipients, RestoredParticipant, SessionSpec, SessionView, Testimony,
 };
 
 use crate::connection::ConnectionClock;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::timers::TimerKey;
-use super::{CloseReason, CrashedConnection, Effect, Participant, RestoredParticipant, Session};
+use super::{CloseReason, CrashedConnection, Effect, Participant, RestoredParticipant, Session, Testimony};
 use crate::ids::ParticipantId;
 use crate::record::SessionFact;
 use crate::refusal::Refusal;
@@ -62,21 +62,23 @@ impl Session {
         self.started |= !self.participants.is_empty();
     }
 
-    /// The client testifies that its old socket was open until `open_until`. That can only raise its bill, so it is
-    /// believed, up to the last instant at which the crashed node itself was alive.
+    /// The client testifies when it saw its old socket close. That can only raise its own bill, so it is believed, up to
+    /// the last instant at which the crashed node itself was alive. Only the earliest instant that its words allow is
+    /// billed: the time that they were on their way must not be.
     pub(super) fn amend_crashed(
         &mut self,
         participant: ParticipantId,
         crashed: CrashedConnection,
-        open_until: Timestamp,
+        testimony: Testimony,
         effects: &mut Vec<Effect>,
     ) {
-        let end = open_until.min(crashed.mark_at);
+        let end = testimony.closed_after.min(crashed.mark_at);
         let doubtful = crashed.mark_at.since(crashed.disconnected_at) > BELIEF_MAX;
         if doubtful || end <= crashed.disconnected_at {
             return;
         }
-        let uncertainty_us = crashed.mark_at.since(end).as_micros() as i64;
+        let possible_until = testimony.closed_before.min(crashed.possible_until);
+        let uncertainty_us = possible_until.since(end).as_micros() as i64;
         let fact = SessionFact::ConnectionCloseAmended { participant, connection: crashed.connection, uncertainty_us };
         self.record(fact, end, effects);
     }

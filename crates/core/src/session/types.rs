@@ -72,6 +72,16 @@ pub struct CrashedConnection {
     pub disconnected_at: Timestamp,
     /// The last mark of the crashed epoch: nothing later is ever believed.
     pub mark_at: Timestamp,
+    /// The node, and the connection with it, may have lived until then.
+    pub possible_until: Timestamp,
+}
+
+/// What a returning client says about the end of its old socket. It says how long ago that was, and the way of its words
+/// took some time: the end lies between two instants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Testimony {
+    pub closed_after: Timestamp,
+    pub closed_before: Timestamp,
 }
 
 /// A participant that was present when the server stopped, shown as reconnecting until it is back or its grace is over.
@@ -105,8 +115,8 @@ pub struct Join {
     pub token_expires_at: Option<Timestamp>,
     /// The connection this client had before.
     pub resumed: Option<ConnectionId>,
-    /// The client's testimony how long ago it saw its old socket close.
-    pub closed_ago: Option<Duration>,
+    /// When the client saw its old socket close.
+    pub testimony: Option<Testimony>,
     pub clock: Arc<ConnectionClock>,
 }
 

@@ -225,7 +225,7 @@ impl Driver {
             invite: Some(InviteId(Uuid::from_u128(invite))),
             token_expires_at: token_s.map(|valid_s| self.now + Duration::from_secs(valid_s as u64)),
             resumed: resumed.map(|old| self::member(&old).connection),
-            closed_ago: None,
+            testimony: None,
             clock: clock.clone(),
         })));
         if self.spans.contains_key(&member.connection) {

@@ -44,7 +44,7 @@ fn flap(rounds: i64, reason: LeaveReason, is_hidden: bool) -> Session {
                 invite: None,
                 token_expires_at: Some(now + Duration::from_secs(86_400)),
                 resumed: None,
-                closed_ago: None,
+                testimony: None,
                 clock: Arc::new(ConnectionClock::new(now)),
             };
             session.apply(Command::Join(Box::new(join)), now, &mut effects).expect("admitted");

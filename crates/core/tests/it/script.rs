@@ -12,11 +12,14 @@ use expect_test::Expect;
 use rollcall_core::{
     Actor, CloseProof, Command, ConnectionClock, ConnectionId, CrashedConnection, Effect, Epoch, Fact, InviteId, Join,
     LeaveReason, Member, ParticipantId, PresencePolicy, Recipients, RestoredParticipant, Role, Session,
-    SessionEndReason, SessionId, SessionSpec, TenantId, Timestamp,
+    SessionEndReason, SessionId, SessionSpec, TenantId, Testimony, Timestamp,
 };
 use uuid::Uuid;
 
 use crate::describe::{connection_name, describe_event, describe_fact, describe_snapshot, seconds};
+
+/// How long after its last mark a crashed node may have lived.
+const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the script and compares the effects, one a line, with the expectation.
 pub fn check(script: &str, expect: Expect) {
@@ -162,7 +165,10 @@ impl World {
             invite: words.option("invite").map(invite),
             token_expires_at: words.duration("token").map(|valid| self.now + valid),
             resumed: words.option("resume").map(|old| self::member(old).connection),
-            closed_ago: words.duration("closed_ago"),
+            testimony: words.duration("closed_ago").map(|ago| Testimony {
+                closed_after: self.now - ago - words.duration("transit").unwrap_or_default(),
+                closed_before: self.now - ago,
+            }),
             clock,
         })));
     }
@@ -217,6 +223,7 @@ impl World {
                     connection: member.connection,
                     disconnected_at: Timestamp::ZERO + words.duration("seen").expect("seen="),
                     mark_at: Timestamp::ZERO + words.duration("mark").expect("mark="),
+                    possible_until: Timestamp::ZERO + words.duration("mark").expect("mark=") + MARK_INTERVAL,
                 }),
             }
         });

@@ -1,0 +1,79 @@
+//! Why a connection may have ended, by what is known from outside.
+
+use super::books::Statement;
+use super::truth::{BootEndKind, ConnectionTruth, End, Truth};
+
+/// What the server was told about time, and what it states about its own precision.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// How far the clocks of two processes of one machine may seem apart.
+    pub clock_tolerance_us: i64,
+    /// How much later than its interval an evidence mark may be durable.
+    pub mark_late_us: i64,
+    /// How long a silent connection is held before the server gives it up.
+    pub dead_after_us: i64,
+    /// How long a close may take to be durable: after a crash before that, it counts as never seen.
+    pub close_durable_us: i64,
+}
+
+/// The earliest instant at which something from outside may have ended the connection: from there on its frames prove
+/// nothing. Never, when nothing did.
+pub fn ordered_out_at(truth: &Truth, statement: &Statement, connection: &ConnectionTruth) -> i64 {
+    let orders =
+        truth.orders.iter().filter(|order| order.until >= connection.join_sent && order.scope.covers(connection));
+    let drains = truth.boots.iter().filter_map(|boot| boot.end);
+    let drains = drains.filter(|end| end.kind == BootEndKind::Terminated && end.gone_at >= connection.join_sent);
+    let ends = statement.ends.iter().filter(|end| end.session == connection.session && end.at >= connection.join_sent);
+    let instants = orders.map(|order| order.at).chain(drains.map(|end| end.at)).chain(ends.map(|end| end.at));
+    instants.min().unwrap_or(i64::MAX)
+}
+
+/// The reasons that a ledger may truthfully give for the end of this connection.
+pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: &ConnectionTruth) -> Vec<&'static str> {
+    let mut reasons = Vec::new();
+    reasons.extend(match connection.end {
+        End::Closed | End::Finished | End::Reset => Some("closed"),
+        End::Hole => Some("liveness_timeout"),
+        End::Left => Some("left"),
+        End::ByServer(code) => by_code(code),
+        End::Lost | End::Refused(_) => None,
+    });
+    // Until then something else may have ended it first in the eyes of the server.
+    let until = match connection.end {
+        // The goodbye says that the leave is durable.
+        End::Left => connection.gone_at,
+        End::Hole => connection.gone_at + rules.dead_after_us + rules.close_durable_us,
+        _ => connection.gone_at + rules.close_durable_us,
+    };
+    let orders = truth.orders.iter().filter(|order| order.at <= until && order.until >= connection.join_sent);
+    reasons.extend(orders.filter(|order| order.scope.covers(connection)).map(|order| order.reason));
+    let ended = |at: i64| (connection.join_sent..=until).contains(&at);
+    if statement.ends.iter().any(|end| end.session == connection.session && ended(end.at)) {
+        reasons.push("session_ended");
+    }
+    for end in truth.boots.iter().filter_map(|boot| boot.end) {
+        if end.at > until || end.gone_at < connection.join_sent || connection.end == End::Left {
+            continue;
+        }
+        // An epoch whose end could not be written is taken up by the next start like one that crashed.
+        reasons.push("node_crash");
+        if end.kind == BootEndKind::Terminated {
+            reasons.push("server_drain");
+        }
+    }
+    reasons
+}
+
+fn by_code(code: u16) -> Option<&'static str> {
+    match code {
+        4000 => Some("session_ended"),
+        4001 => Some("kicked"),
+        4003 => Some("invite_revoked"),
+        4010 => Some("replaced"),
+        4100 => Some("token_expired"),
+        4200 => Some("server_drain"),
+        4201 => Some("liveness_timeout"),
+        4202 => Some("slow_consumer"),
+        _ => None,
+    }
+}
