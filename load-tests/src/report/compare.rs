@@ -117,7 +117,8 @@ fn change(old: &Figure, new: &Figure, tolerance: f64) -> Change {
 /// time in hundredths of a second, an allocator grows in steps.
 fn grain(unit: &str) -> f64 {
     match unit {
-        "ms" | "µs" => 1.0,
+        "ms" | "µs" | "%" => 1.0,
+        "s" => 0.1,
         "x" | "KiB" => 0.05,
         _ => 0.0,
     }
