@@ -14,8 +14,8 @@ const GRACE_S: u64 = 2;
 /// money is compared without any tolerance, because a frame takes longer from one process to the other.
 const CLOCK_TOLERANCE_US: i64 = 5;
 
-/// An evidence mark is due every second and is durable when the disk has it. Seventy milliseconds late is the worst that
-/// was seen, with seven programs waiting for each processor.
+/// An evidence mark is due every second and is durable when the disk has it. Less than a tenth of a second late is the
+/// worst that was seen, with seven programs waiting for each processor.
 const MARK_LATE_US: i64 = 500_000;
 
 /// A close is durable with the next commit of the journal.
