@@ -41,9 +41,9 @@ sqlx: need-cargo need-postgres ## Write .sqlx anew after a change of SQL
 	bash scripts/sqlx.sh
 
 .PHONY: bench
-bench: need-cargo need-postgres ## Measure a release build against its budgets (docs/BENCHMARKS.md); BENCH="ping join" for some
+bench: need-cargo need-postgres ## Measure a release build against its budgets (docs/BENCHMARKS.md); BENCH="ping-rate room" for some
 	$(CARGO) build --release --workspace
-	./target/release/rollcall-load bench $(BENCH)
+	./target/release/rollcall-load run $(or $(BENCH),all) --json target/load.json --html target/load.html
 
 .PHONY: peers
 peers: need-cargo need-postgres ## Measure a release build beside bare echo servers, ws and Socket.IO (docs/PEERS.md)

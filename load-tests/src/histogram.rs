@@ -60,7 +60,6 @@ impl Recorder {
     }
 }
 
-#[allow(dead_code)] // Plots use the rest.
 impl Latency {
     /// The distribution of all that `parts` hold together.
     pub fn merged<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {

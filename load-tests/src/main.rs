@@ -1,7 +1,7 @@
-//! `rollcall-load`: measures a Rollcall server on this machine, loopback only. It starts what it needs and stops it.
+//! `rollcall-load`: puts a Rollcall server under load and says whether it kept its budgets. It starts what it needs, over
+//! loopback, and stops it; or it measures a server that runs already.
 
 mod adapter;
-mod bench;
 mod client;
 mod clock;
 mod control;
@@ -13,17 +13,31 @@ mod measure;
 mod micro;
 mod peers;
 mod process;
+mod progress;
 mod reconcile;
 mod report;
+mod scenario;
 mod server;
 mod swarm;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use report::Report;
+use report::compare::Comparison;
+use scenario::catalogue;
+use scenario::file::ScenarioError;
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Some budget was missed, or something could not be done.
+const FAILED: u8 = 1;
+
+/// The command line, a scenario or an override is at fault.
+const USAGE: u8 = 2;
 
 #[derive(Debug, Parser)]
 #[command(name = "rollcall-load", version, about, long_about = None)]
@@ -34,13 +48,35 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Measure a release build against its budgets. Exit 0: all kept; 1: one missed, or the run was void
-    Bench(bench::Arguments),
-    /// Compare the bill with the truth while the server is killed again and again. Exit 0: right to the microsecond
-    Reconcile(reconcile::Arguments),
+    /// Run scenarios against a server, started for them or running already
+    Run(Box<scenario::run::Arguments>),
+    /// Show the scenarios that come with this program
+    List,
+    /// Show every key of a scenario file, or of one kind of scenario
+    Explain {
+        /// A kind or a scenario [default: all kinds]
+        name: Option<String>,
+    },
+    /// Show a report again, from the JSON of a run
+    Report {
+        file: PathBuf,
+        /// Write it as one HTML file with plots
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
+    /// Compare two reports; exit 1 when something became worse by more than the tolerance and by more than noise
+    Compare {
+        old: PathBuf,
+        new: PathBuf,
+        /// Changes up to this many percent are no change
+        #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = percent)]
+        tolerance: f64,
+    },
     /// Measure Rollcall beside bare echo servers and other presence servers, in turns. Exit 0: all measured; 1: something
     /// was skipped or void
     Peers(peers::Arguments),
+    /// Compare the bill with the truth while the server is killed again and again. Exit 0: right to the microsecond
+    Reconcile(reconcile::Arguments),
     /// Count the instructions of single steps of the server. Exit 0; 1 where --against finds more than before
     Micro(micro::Arguments),
     /// One case of `micro`, repeated
@@ -60,26 +96,59 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cannot start: {error}");
-            return ExitCode::FAILURE;
+            return ExitCode::from(FAILED);
         }
     };
-    let outcome = runtime.block_on(async {
-        match arguments.verb {
-            Verb::Bench(arguments) => bench::run(arguments).await,
-            Verb::Reconcile(arguments) => reconcile::command(arguments).await,
-            Verb::Peers(arguments) => peers::run(arguments).await,
-            Verb::Micro(arguments) => micro::run(&arguments),
-            Verb::MicroCase(arguments) => micro::repeat(&arguments).map(|()| true),
-            Verb::Floor(arguments) => floor::run(arguments).await.map(|()| true),
-            Verb::Swarm => swarm::run().await.map(|()| true),
-        }
-    });
-    match outcome {
+    match runtime.block_on(carry_out(arguments.verb)) {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(false) => ExitCode::from(FAILED),
         Err(error) => {
             eprintln!("rollcall-load: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<ScenarioError>() { USAGE } else { FAILED })
         }
     }
+}
+
+/// Returns whether all was well.
+async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
+    match verb {
+        Verb::Run(arguments) => Box::pin(scenario::run::run(*arguments)).await,
+        Verb::List => {
+            print!("{}", catalogue::list()?);
+            Ok(true)
+        }
+        Verb::Explain { name } => {
+            print!("{}", catalogue::explain(name.as_deref())?);
+            Ok(true)
+        }
+        Verb::Report { file, html } => show(&file, html.as_deref()),
+        Verb::Compare { old, new, tolerance } => {
+            let comparison = Comparison::of(&Report::read(&old)?, &Report::read(&new)?, tolerance / 100.0);
+            print!("{}", comparison.table());
+            Ok(comparison.passes())
+        }
+        Verb::Peers(arguments) => Box::pin(peers::run(arguments)).await,
+        Verb::Micro(arguments) => micro::run(&arguments),
+        Verb::MicroCase(arguments) => micro::repeat(&arguments).map(|()| true),
+        Verb::Reconcile(arguments) => Box::pin(reconcile::command(arguments)).await,
+        Verb::Floor(arguments) => floor::run(arguments).await.map(|()| true),
+        Verb::Swarm => swarm::run().await.map(|()| true),
+    }
+}
+
+fn show(file: &Path, html: Option<&Path>) -> anyhow::Result<bool> {
+    let report = Report::read(file)?;
+    match html {
+        Some(path) => scenario::run::write(path, &report::html::page(&report))?,
+        None => {
+            println!("{}\n{}\n{}", report.made_at, report.command.join(" "), report.machine.summary());
+            print!("{}", report::text::report(&report));
+        }
+    }
+    Ok(report.passes())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let value: f64 = text.trim_end_matches('%').parse().map_err(|_| "write a number of percent".to_owned())?;
+    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err("write a number of percent".to_owned()) }
 }

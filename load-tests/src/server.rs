@@ -115,14 +115,6 @@ impl Server {
         Api::new(&self.ready.url, &self.ready.api_key)
     }
 
-    /// All processes of the server's Postgres, the postmaster last.
-    ///
-    /// # Errors
-    /// It is not running.
-    pub fn postgres_pids(&self) -> anyhow::Result<Vec<u32>> {
-        postgres::pids(&self.ready.data_dir)
-    }
-
     /// Stops Postgres in the middle of what it does, as a machine does that hangs: connections stay open and nothing
     /// answers. It cannot end before [`Server::thaw_postgres`]. Idempotent.
     ///

@@ -17,7 +17,8 @@ use self::table::{Report, Row, Skipped};
 use self::turn::{Load, Turn};
 use crate::adapter::Target;
 use crate::floor;
-use crate::report::{Machine, Progress};
+use crate::progress::Progress;
+use crate::report::Machine;
 
 const FLOOR_LIBRARY: &str = "floor (a)";
 const FLOOR_EPOLL: &str = "floor (b)";

@@ -34,7 +34,8 @@ use self::rest::Rest;
 use self::stage::Stage;
 use self::truth::Boot;
 use crate::clock::{self, steady_us};
-use crate::report::{Figure, Progress};
+use crate::progress::Progress;
+use crate::report::Figure;
 use crate::server::{Postgres, Server};
 
 pub use self::verdict::Verdict;

@@ -7,7 +7,7 @@ use super::books::Statement;
 use super::director::Deeds;
 use super::judge::{Fault, Judgement, Violation, Who};
 use super::truth::{BootEndKind, ConnectionTruth, Truth};
-use crate::report::{Budget, Figure, Machine, Report};
+use crate::report::{Budget, Figure, text};
 
 /// Participants whose timelines are printed in full.
 const TIMELINES_MAX: usize = 5;
@@ -38,7 +38,7 @@ pub struct Run<'a> {
 
 pub fn conclude(run: &Run<'_>) -> Verdict {
     let figures = figures(run);
-    let mut text = Report { machine: Machine::describe(), figures: figures.clone() }.table();
+    let mut text = text::figures(&figures);
     let violations = &run.judgement.violations;
     // Writing to a string cannot fail.
     let mut line = |words: String| writeln!(text, "{words}").unwrap_or_default();
@@ -75,8 +75,8 @@ pub fn conclude(run: &Run<'_>) -> Verdict {
 fn figures(run: &Run<'_>) -> Vec<Figure> {
     let (tally, deeds) = (&run.judgement.tally, &run.deeds);
     let count = |fault| run.judgement.violations.iter().filter(|one| one.fault == fault).count() as f64;
-    let info = |name: &str, value: f64, unit| Figure::info("reconcile", name, value, unit);
-    let none = |name: &str, value: f64, unit| info(name, value, unit).against(Budget::AtMost(0.0));
+    let info = |name: &str, value: f64, unit: &str| Figure::info(name, value, unit);
+    let none = |name: &str, value: f64, unit: &str| info(name, value, unit).against(Budget::AtMost(0.0));
     let seconds = |micros: i64| micros as f64 / 1e6;
     let other = run.judgement.violations.iter().filter(|one| !is_listed(one.fault)).count() as f64;
     let mean_us = tally.uncertainty_us as f64 / tally.participants.max(1) as f64;

@@ -54,7 +54,7 @@ impl Drop for ApartPostgres {
 }
 
 /// All processes of the Postgres in a data folder, the postmaster last.
-pub fn pids(data_dir: &Path) -> anyhow::Result<Vec<u32>> {
+fn pids(data_dir: &Path) -> anyhow::Result<Vec<u32>> {
     let postmaster = postmaster(data_dir)?;
     let mut pids = measure::children_of(postmaster)?;
     pids.push(postmaster);

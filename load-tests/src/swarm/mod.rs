@@ -5,8 +5,6 @@
 //! Clients are numbered over all processes. Everything that is scheduled is a function of that number and of an instant
 //! that all processes are told, so that the number of processes changes nothing of the load.
 
-#![allow(dead_code)] // Scenarios use the rest.
-
 mod connection;
 mod entry;
 mod limits;
