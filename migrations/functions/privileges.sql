@@ -28,7 +28,8 @@ begin
         for v_ledger in
             select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = 'rollcall.session_audit_log'::regclass
             union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass),
-                             ('rollcall.refused_records'::regclass)
+                             ('rollcall.refused_records'::regclass), ('rollcall.billing_statements'::regclass),
+                             ('rollcall.billing_adjustments'::regclass)
         loop
             execute format('revoke update, delete, truncate on %s from rollcall_server', v_ledger);
         end loop;
@@ -39,10 +40,13 @@ begin
 
     if exists (select from pg_catalog.pg_roles where rolname = 'rollcall_billing') then
         grant usage on schema rollcall to rollcall_billing;
-        grant select on rollcall.sessions, rollcall.participants, rollcall.participation_spans, rollcall.node_epochs
+        grant select on rollcall.sessions, rollcall.participants, rollcall.participation_spans, rollcall.node_epochs,
+            rollcall.participant_coverage, rollcall.session_usage_day, rollcall.usage_15m, rollcall.total_15m,
+            rollcall.usage_day, rollcall.session_stats_day, rollcall.session_durations_day, rollcall.total_durations_day,
+            rollcall.billing_statements, rollcall.billing_adjustments
             to rollcall_billing;
         -- Not the salt: with it participant ids could be computed for guessed identities.
-        grant select (tenant_id, name, created_at) on rollcall.tenants to rollcall_billing;
+        grant select (tenant_id, name, created_at, reconnect_grace) on rollcall.tenants to rollcall_billing;
         grant execute on function
             rollcall.get_session_billing_data(uuid, timestamptz, timestamptz, text),
             rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text),
