@@ -48,16 +48,29 @@ begin
         -- Not the salt: with it participant ids could be computed for guessed identities.
         grant select (tenant_id, name, created_at, reconnect_grace) on rollcall.tenants to rollcall_billing;
         grant execute on function
-            rollcall.get_session_billing_data(uuid, timestamptz, timestamptz, text),
-            rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text),
+            rollcall.get_session_billing_data(uuid, timestamptz, timestamptz, text, interval),
+            rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text, interval),
+            rollcall.get_usage_of_tenants(timestamptz, timestamptz, text, interval),
+            rollcall.usage_parts(uuid, timestamptz[], interval),
+            rollcall.usage_pieces(uuid[], timestamptz[], boolean, interval),
+            rollcall.open_sessions(uuid, timestamptz, timestamptz),
+            rollcall.round_usage(text, numeric, numeric),
+            rollcall.coverage_of(uuid, uuid, boolean),
+            rollcall.bridge_gaps(tstzmultirange, interval),
+            rollcall.us_between(timestamptz, timestamptz),
+            rollcall.duration_us(timestamptz, timestamptz),
+            rollcall.duration_bin(bigint),
             rollcall.get_session_analytics(timestamptz, timestamptz, uuid, text, text),
+            rollcall.session_outcomes(uuid, timestamptz, timestamptz),
+            rollcall.count_participants(uuid, timestamptz, timestamptz, uuid[]),
+            rollcall.open_minutes(uuid[], timestamptz, timestamptz),
+            rollcall.presence_sums(uuid, timestamptz, timestamptz, uuid[]),
             rollcall.presence_at(uuid, timestamptz),
             rollcall.time_together(uuid, uuid, uuid),
             rollcall.get_billing_watermark(),
             rollcall.coverage_seconds(tstzmultirange),
-            rollcall.clipped_spans(uuid, uuid, timestamptz, timestamptz),
             rollcall.time_buckets(text, text, timestamptz, timestamptz),
-            rollcall.check_arguments(text, text, timestamptz, timestamptz)
+            rollcall.check_arguments(text, text, timestamptz, timestamptz, interval)
             to rollcall_billing;
     end if;
 
