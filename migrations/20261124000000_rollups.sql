@@ -108,6 +108,7 @@ create table rollcall.total_15m (
     bucket timestamptz not null,
     shard bigint not null,
     covered_us bigint not null,
+    joins bigint not null,
     present integer[] not null,
     constraint total_15m_pkey primary key (bucket, shard),
     constraint total_15m_present_minutes check (cardinality(present) = 15)

@@ -47,4 +47,4 @@ end
 $$;
 
 comment on function rollcall.get_session_analytics(timestamptz, timestamptz, uuid, text, text) is
-    'Sessions started and ended in [p_from, p_to), per hour, day, week or month of p_tz or in one row; expired is idle and max_duration; no_shows ended without anybody ever having come in; completion_rate is completed / ended; peak_concurrent is the most participants present at one full minute.';
+    'Sessions started and ended in [p_from, p_to), per hour, day, week or month of p_tz or in one row; expired is idle and max_duration; no_shows ended without anybody ever having come in; completion_rate is completed / ended; peak_concurrent is the most participants present at the same time, exact to the minute.';

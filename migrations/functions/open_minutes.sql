@@ -1,7 +1,9 @@
--- What open connections add to the minutes of usage_15m: for each participant the time up to the last evidence that its
+-- What open connections add to the quarters of usage_15m: for each participant the time up to the last evidence that its
 -- closed spans do not cover already.
-create or replace function rollcall.open_minutes(p_sessions uuid[], p_from timestamptz, p_to timestamptz)
-    returns table (bucket timestamptz, present integer[])
+drop function if exists rollcall.open_minutes(uuid[], timestamptz, timestamptz);
+
+create function rollcall.open_minutes(p_sessions uuid[], p_from timestamptz, p_to timestamptz)
+    returns table (bucket timestamptz, joins bigint, present integer[])
     language sql stable set search_path = pg_catalog, pg_temp set jit = off as $$
     with added as (
         select tstzmultirange(tstzrange(p_from, p_to))
@@ -12,13 +14,15 @@ create or replace function rollcall.open_minutes(p_sessions uuid[], p_from times
         from rollcall.participation_spans s where s.session_id = any (p_sessions)
         group by s.session_id, s.participant_id
     ), minute as (
-        select date_bin('15 minutes', m.at, 'epoch') as bucket,
+        select date_bin('15 minutes', m.at, 'epoch') as bucket, 0 as joins,
                (extract(epoch from m.at - date_bin('15 minutes', m.at, 'epoch')) / 60)::integer as minute
         from added a, unnest(a.covered) as r,
              lateral generate_series(date_bin('1 minute', lower(r) + interval '1 minute' - interval '1 microsecond', 'epoch'),
                                      upper(r) - interval '1 microsecond', interval '1 minute') as m (at)
+        union all
+        select date_bin('15 minutes', lower(r), 'epoch'), 1, null from added a, unnest(a.covered) as r
     )
-    select m.bucket, array[
+    select m.bucket, sum(m.joins)::bigint, array[
                count(*) filter (where m.minute = 0)::integer,
                count(*) filter (where m.minute = 1)::integer,
                count(*) filter (where m.minute = 2)::integer,
@@ -38,4 +42,4 @@ create or replace function rollcall.open_minutes(p_sessions uuid[], p_from times
 $$;
 
 comment on function rollcall.open_minutes(uuid[], timestamptz, timestamptz) is
-    'Internal: participants whose open connections cover a full minute that their closed ones do not, as in usage_15m.present.';
+    'Internal: what open connections add to usage_15m: pieces that begin in the quarter, and participants at each full minute.';

@@ -64,6 +64,7 @@ begin
             rollcall.session_outcomes(uuid, timestamptz, timestamptz),
             rollcall.count_participants(uuid, timestamptz, timestamptz, uuid[]),
             rollcall.open_minutes(uuid[], timestamptz, timestamptz),
+            rollcall.quarter_peak(uuid, timestamptz, timestamptz, uuid[]),
             rollcall.presence_sums(uuid, timestamptz, timestamptz, uuid[]),
             rollcall.presence_at(uuid, timestamptz),
             rollcall.time_together(uuid, uuid, uuid),
