@@ -158,20 +158,16 @@ comment on function rollcall.duration_us(timestamptz, timestamptz) is 'Internal:
 create function rollcall.duration_bin(p_us bigint) returns smallint
     language sql immutable parallel safe as $$
     select case when p_us < 64 then p_us
-                else (bits - 6) * 32 + (p_us >> (bits - 6)) end::smallint
-    from (select pg_catalog.length(pg_catalog.ltrim(p_us::bit(64)::text, '0')) as bits) b
+                else (pg_catalog.length(pg_catalog.ltrim(p_us::bit(64)::text, '0')) - 6) * 32
+                     + (p_us >> (pg_catalog.length(pg_catalog.ltrim(p_us::bit(64)::text, '0')) - 6)) end::smallint
 $$;
 comment on function rollcall.duration_bin(bigint) is 'Internal: the bin of a duration in a histogram whose bins are 1/32 wide.';
 
 create index sessions_tenant_started_idx on rollcall.sessions (tenant_id, started_at) where started_at is not null;
 create index sessions_tenant_ended_idx on rollcall.sessions (tenant_id, ended_at) where status = 'ended';
-create index sessions_started_idx on rollcall.sessions (started_at) where started_at is not null;
--- The exact median of a month lies in one bin; these find its few sessions.
+-- The exact median of a month lies in one bin; this finds its few sessions.
 create index sessions_duration_idx
     on rollcall.sessions (rollcall.duration_bin(rollcall.duration_us(started_at, ended_at)), ended_at)
-    where status = 'ended' and started_at is not null;
-create index sessions_tenant_duration_idx
-    on rollcall.sessions (tenant_id, rollcall.duration_bin(rollcall.duration_us(started_at, ended_at)), ended_at)
     where status = 'ended' and started_at is not null;
 
 create table rollcall.session_stats_day (

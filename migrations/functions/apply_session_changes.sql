@@ -1,6 +1,6 @@
 -- Adds to the statistics of sessions what came and takes away what went. Rows are written in order of their keys.
 create or replace function rollcall.apply_session_changes(p_changes rollcall.session_change[], p_shard bigint) returns void
-    language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+    language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
     insert into rollcall.session_stats_day as d
         (tenant_id, day, shard, started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us)
@@ -30,22 +30,20 @@ begin
         timed = d.timed + excluded.timed,
         duration_us = d.duration_us + excluded.duration_us;
 
-    insert into rollcall.session_durations_day as d (tenant_id, day, bin, shard, sessions)
-    select c.tenant_id, (c.ended_at at time zone 'UTC')::date,
-           rollcall.duration_bin(rollcall.duration_us(c.started_at, c.ended_at)), p_shard, sum(c.sign)
-    from unnest(p_changes) c
-    where c.started_at is not null and c.ended_at is not null
-    group by 1, 2, 3
-    order by 1, 2, 3
-    on conflict (tenant_id, day, bin, shard) do update set sessions = d.sessions + excluded.sessions;
-
+    with ended as materialized (
+        select c.tenant_id, (c.ended_at at time zone 'UTC')::date as day, rollcall.duration_us(c.started_at, c.ended_at) as us,
+               c.sign
+        from unnest(p_changes) c
+        where c.started_at is not null and c.ended_at is not null
+    ), counted as materialized (
+        select e.tenant_id, e.day, rollcall.duration_bin(e.us) as bin, sum(e.sign) as sessions from ended e group by 1, 2, 3
+    ), count_tenants as (
+        insert into rollcall.session_durations_day as d (tenant_id, day, bin, shard, sessions)
+        select c.tenant_id, c.day, c.bin, p_shard, c.sessions from counted c order by c.tenant_id, c.day, c.bin
+        on conflict (tenant_id, day, bin, shard) do update set sessions = d.sessions + excluded.sessions
+    )
     insert into rollcall.total_durations_day as d (day, bin, shard, sessions)
-    select (c.ended_at at time zone 'UTC')::date,
-           rollcall.duration_bin(rollcall.duration_us(c.started_at, c.ended_at)), p_shard, sum(c.sign)
-    from unnest(p_changes) c
-    where c.started_at is not null and c.ended_at is not null
-    group by 1, 2
-    order by 1, 2
+    select c.day, c.bin, p_shard, sum(c.sessions) from counted c group by c.day, c.bin order by c.day, c.bin
     on conflict (day, bin, shard) do update set sessions = d.sessions + excluded.sessions;
 end
 $$;

@@ -1,9 +1,9 @@
 -- Brings closed spans that came, went or moved into coverage and usage. What changes is found by comparing the union of
 -- spans before and after, so overlaps, repetitions and the order of arrival make no difference to the sums.
 --
--- Only spans that reach into the changed stretch of time are read, by their end. Joins are nested loops over indexes on
--- purpose: a plan that was made while the tables were small must not stay when they have grown. Nor is the statement worth
--- compiling or planning anew: that takes longer than running it.
+-- Only spans that reach into the changed stretch of time are read, by their end. Each row is looked up by its index on
+-- purpose ("lateral ... offset 0"): a plan that was made while the tables were small must not stay when they have grown. Nor
+-- is the statement worth compiling or planning anew: that takes longer than running it.
 create or replace function rollcall.apply_span_changes(p_changes rollcall.span_change[], p_shard bigint) returns void
     language plpgsql volatile set search_path = pg_catalog, pg_temp
     set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -37,9 +37,10 @@ begin
                bool_or(n.changed) as changed
         from (select t.tenant_id, s.session_id, s.participant_id, s.epoch, s.connection, s.connected_at,
                      s.disconnected_at, false as changed
-              from stretch t
-              join rollcall.participation_spans s on s.session_id = t.session_id and s.participant_id = t.participant_id
-                  and s.disconnected_at > t.from_at and s.connected_at < t.to_at
+              from stretch t,
+                   lateral (select o.* from rollcall.participation_spans o
+                            where o.session_id = t.session_id and o.participant_id = t.participant_id
+                              and o.disconnected_at > t.from_at and o.connected_at < t.to_at offset 0) s
               union all
               select c.tenant_id, c.session_id, c.participant_id, c.epoch, c.connection, c.connected_at,
                      c.disconnected_at, true
@@ -66,9 +67,10 @@ begin
         select b.statement_id, m.tenant_id, m.session_id, m.participant_id, greatest(m.starts_at, b.period_from),
                least(m.ends_at, b.period_to),
                m.sign * rollcall.us_between(greatest(m.starts_at, b.period_from), least(m.ends_at, b.period_to))
-        from move m
-        join rollcall.billing_statements b on b.tenant_id = m.tenant_id
-            and b.period_to > m.starts_at and b.period_from < m.ends_at
+        from move m,
+             lateral (select o.* from rollcall.billing_statements o
+                      where o.tenant_id = m.tenant_id and o.period_to > m.starts_at and o.period_from < m.ends_at
+                      offset 0) b
     ), quarter_piece as (
         select m.tenant_id, b.bucket, m.sign,
                m.sign * rollcall.us_between(greatest(m.starts_at, b.bucket),
@@ -178,8 +180,9 @@ begin
                -- An earlier day than known, or a day that empties: the first days are put right afterwards.
                d.day < f.first_day or coalesce(c.connections, 0) + d.connections = 0 or c.connections = 0 as stirred
         from person_day d
-        left join rollcall.participant_coverage c
-            on c.session_id = d.session_id and c.participant_id = d.participant_id and c.day = d.day
+        left join lateral (select o.* from rollcall.participant_coverage o
+                           where o.session_id = d.session_id and o.participant_id = d.participant_id and o.day = d.day
+                           offset 0) c on true
         left join lateral (select min(o.first_day) as first_day from rollcall.participant_coverage o
                            where o.session_id = d.session_id and o.participant_id = d.participant_id) f on true
     ), write_persons as (
@@ -210,7 +213,8 @@ begin
                coalesce(u.first_day, least(f.first_day, min(d.day) over (partition by d.session_id))) as first_day,
                d.day < f.first_day or coalesce(u.participants, 0) + d.participants = 0 or u.participants = 0 as stirred
         from session_day d
-        left join rollcall.session_usage_day u on u.session_id = d.session_id and u.day = d.day
+        left join lateral (select o.* from rollcall.session_usage_day o
+                           where o.session_id = d.session_id and o.day = d.day offset 0) u on true
         left join lateral (select min(o.first_day) as first_day from rollcall.session_usage_day o
                            where o.session_id = d.session_id) f on true
     ), write_meetings as (
