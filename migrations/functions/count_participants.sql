@@ -5,36 +5,38 @@
 create or replace function rollcall.count_participants(
     p_tenant_id uuid, p_from timestamptz, p_to timestamptz, p_open uuid[]
 ) returns bigint
-    language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+    set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_day date := (p_from at time zone 'UTC')::date;
     v_last_day date := ((p_to - interval '1 microsecond') at time zone 'UTC')::date;
     v_whole date := v_day + (v_day::timestamp at time zone 'UTC' < p_from)::integer;
     v_whole_to date := v_last_day + 1 - (p_to < (v_last_day + 1)::timestamp at time zone 'UTC')::integer;
+    v_tenants uuid[] := case when p_tenant_id is null then array(select t.tenant_id from rollcall.tenants t)
+                             else array[p_tenant_id] end;
     v_new bigint;
     v_others bigint;
 begin
     v_whole_to := greatest(v_whole, v_whole_to);
-    select coalesce(sum(u.participants_new), 0) into v_new from rollcall.usage_day u
-    where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.day >= v_whole and u.day < v_whole_to;
+    select coalesce(sum(u.participants_new), 0) into v_new
+    from unnest(v_tenants) as t (tenant_id),
+         lateral (select d.participants_new from rollcall.usage_day d
+                  where d.tenant_id = t.tenant_id and d.day >= v_whole and d.day < v_whole_to offset 0) u;
 
-    with tenant as materialized (
-        select p_tenant_id as tenant_id where p_tenant_id is not null
-        union all
-        select t.tenant_id from rollcall.tenants t where p_tenant_id is null
-    )
     select count(*) into v_others
     from (select c.session_id, c.participant_id
-          from tenant t
-          join rollcall.participant_coverage c on c.tenant_id = t.tenant_id and c.day > c.first_day
-          where c.day >= v_whole and c.day < v_whole_to and c.first_day < v_whole and c.connections > 0
+          from unnest(v_tenants) as t (tenant_id),
+               lateral (select o.* from rollcall.participant_coverage o
+                        where o.tenant_id = t.tenant_id and o.day > o.first_day and o.day >= v_whole and o.day < v_whole_to
+                          and o.first_day < v_whole and o.connections > 0 offset 0) c
           union
           select c.session_id, c.participant_id
-          from tenant t
-          join rollcall.participant_coverage c on c.tenant_id = t.tenant_id and c.connections > 0
-          where ((c.day >= v_day and c.day < v_whole) or (c.day >= v_whole_to and c.day <= v_last_day))
-            -- Who was new on a whole day is counted.
-            and not (c.first_day >= v_whole and c.first_day < v_whole_to)
+          from unnest(v_tenants) as t (tenant_id), (values (v_day, v_whole - 1), (v_whole_to, v_last_day)) as e (day, day_to),
+               lateral (select o.* from rollcall.participant_coverage o
+                        where o.tenant_id = t.tenant_id and o.day >= e.day and o.day <= e.day_to and o.connections > 0
+                        offset 0) c
+          -- Who was new on a whole day is counted.
+          where not (c.first_day >= v_whole and c.first_day < v_whole_to)
             and c.first_at < p_to and (c.last_at > p_from or c.first_at >= p_from)
             and ((c.first_at >= p_from and c.last_at <= p_to)
                  or exists (select from rollcall.participation_spans s

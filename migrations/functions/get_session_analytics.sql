@@ -12,7 +12,8 @@ create function rollcall.get_session_analytics(
                  no_shows bigint, completion_rate numeric, avg_duration_seconds numeric, p50_duration_seconds numeric,
                  p95_duration_seconds numeric, max_duration_seconds numeric, participants bigint,
                  participant_seconds numeric, peak_concurrent bigint)
-    language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+    set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_open uuid[];

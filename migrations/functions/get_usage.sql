@@ -19,7 +19,8 @@ create function rollcall.get_usage(
                  participants bigint, connections bigint, connected_seconds numeric, billable_seconds numeric,
                  overlap_seconds numeric, billed_units numeric, uncertainty_seconds numeric, is_open boolean,
                  adjustments_seconds numeric, complete_through timestamptz)
-    language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+    set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_grace interval;

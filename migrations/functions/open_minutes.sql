@@ -4,7 +4,10 @@ drop function if exists rollcall.open_minutes(uuid[], timestamptz, timestamptz);
 
 create function rollcall.open_minutes(p_sessions uuid[], p_from timestamptz, p_to timestamptz)
     returns table (bucket timestamptz, joins bigint, present integer[])
-    language sql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+begin
+    return query
     with added as (
         select tstzmultirange(tstzrange(p_from, p_to))
                * (range_agg(tstzrange(s.connected_at, greatest(s.last_evidence_at, s.connected_at)))
@@ -38,7 +41,8 @@ create function rollcall.open_minutes(p_sessions uuid[], p_from timestamptz, p_t
                count(*) filter (where m.minute = 12)::integer,
                count(*) filter (where m.minute = 13)::integer,
                count(*) filter (where m.minute = 14)::integer]
-    from minute m group by m.bucket
+    from minute m group by m.bucket;
+end
 $$;
 
 comment on function rollcall.open_minutes(uuid[], timestamptz, timestamptz) is

@@ -10,7 +10,8 @@ drop function if exists rollcall.presence_sums(uuid, timestamptz, timestamptz, u
 create function rollcall.presence_sums(
     p_tenant_id uuid, p_from timestamptz, p_to timestamptz, p_open uuid[], out covered_us bigint, out peak bigint
 )
-    language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+    set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_from timestamptz := date_bin('15 minutes', p_from + interval '15 minutes' - interval '1 microsecond', 'epoch');
@@ -68,10 +69,11 @@ begin
                    coalesce(c.covered, rollcall.coverage_of(c.session_id, c.participant_id))
                    * tstzmultirange(tstzrange(e.from_at, e.to_at))) * 1000000), 0)
         into v_cut_us
-        from cut e, tenant t
-        join rollcall.participant_coverage c on c.tenant_id = t.tenant_id
-        where e.from_at < e.to_at and c.day = (e.from_at at time zone 'UTC')::date
-          and c.first_at < e.to_at and c.last_at > e.from_at;
+        from cut e, tenant t,
+             lateral (select o.* from rollcall.participant_coverage o
+                      where o.tenant_id = t.tenant_id and o.day = (e.from_at at time zone 'UTC')::date
+                        and o.first_at < e.to_at and o.last_at > e.from_at offset 0) c
+        where e.from_at < e.to_at;
     end if;
     if cardinality(p_open) > 0 then
         select coalesce(sum(x.sign * u.covered_us), 0) into v_open_us

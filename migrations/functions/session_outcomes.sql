@@ -8,7 +8,8 @@ create function rollcall.session_outcomes(
     out started bigint, out completed bigint, out idle bigint, out max_duration bigint, out abandoned bigint,
     out no_shows bigint, out timed bigint, out duration_us bigint, out p50_us bigint, out p95_us bigint, out max_us bigint
 )
-    language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+    set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_from timestamptz := date_bin('24 hours', p_from + interval '24 hours' - interval '1 microsecond', 'epoch');
@@ -32,21 +33,24 @@ begin
            coalesce(sum(x.timed), 0), coalesce(sum(x.duration_us), 0)
     into started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us
     from (select d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
-          from rollcall.session_stats_day d
-          where (p_tenant_id is null or d.tenant_id = p_tenant_id) and d.day >= v_day and d.day < v_day_to
+          from unnest(v_tenants) as t (tenant_id),
+               lateral (select o.* from rollcall.session_stats_day o
+                        where o.tenant_id = t.tenant_id and o.day >= v_day and o.day < v_day_to offset 0) d
           union all
           select count(*), 0, 0, 0, 0, 0, 0, 0
           from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
-               rollcall.sessions s
-          where s.tenant_id = t.tenant_id and s.started_at >= e.from_at and s.started_at < e.to_at
+               lateral (select from rollcall.sessions o
+                        where o.tenant_id = t.tenant_id and o.started_at >= e.from_at and o.started_at < e.to_at
+                        offset 0) s
           union all
           select 0, count(*) filter (where s.end_reason = 'completed'), count(*) filter (where s.end_reason = 'idle'),
                  count(*) filter (where s.end_reason = 'max_duration'), count(*) filter (where s.end_reason = 'abandoned'),
                  count(*) filter (where s.started_at is null), count(s.started_at),
                  sum(rollcall.duration_us(s.started_at, s.ended_at))
           from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
-               rollcall.sessions s
-          where s.status = 'ended' and s.tenant_id = t.tenant_id and s.ended_at >= e.from_at and s.ended_at < e.to_at) x;
+               lateral (select o.* from rollcall.sessions o
+                        where o.status = 'ended' and o.tenant_id = t.tenant_id
+                          and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s) x;
     if timed = 0 then
         return;
     end if;
@@ -63,9 +67,9 @@ begin
               union all
               select rollcall.duration_bin(rollcall.duration_us(s.started_at, s.ended_at)), 1
               from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
-                   rollcall.sessions s
-              where s.status = 'ended' and s.started_at is not null and s.tenant_id = t.tenant_id
-                  and s.ended_at >= e.from_at and s.ended_at < e.to_at) x
+                   lateral (select o.* from rollcall.sessions o
+                            where o.status = 'ended' and o.tenant_id = t.tenant_id and o.started_at is not null
+                              and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s) x
         group by x.bin having sum(x.sessions) <> 0
     ), ranked as (
         select b.bin, sum(b.sessions) over (order by b.bin) - b.sessions as below, b.sessions from bin b

@@ -7,7 +7,11 @@ create function rollcall.usage_parts(p_tenant_id uuid, p_bounds timestamptz[], p
     returns table (bucket integer, tenant_id uuid, session_id uuid, participant_id uuid, connections bigint,
                    connected_us bigint, covered_us bigint, billable_us bigint, connection_minutes bigint,
                    uncertainty_us bigint, is_open boolean)
-    language sql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+    set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+    return query
     with period (from_at, to_at) as (
         select p_bounds[1], p_bounds[cardinality(p_bounds)] where cardinality(p_bounds) > 1
     ), stay as materialized (
@@ -34,7 +38,8 @@ create function rollcall.usage_parts(p_tenant_id uuid, p_bounds timestamptz[], p
     union all
     select u.bucket, u.tenant_id, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us, u.billable_us,
            u.connection_minutes, u.uncertainty_us, u.is_open
-    from rollcall.usage_pieces(array(select x.session_id from special x), p_bounds, true, p_grace) u
+    from rollcall.usage_pieces(array(select x.session_id from special x), p_bounds, true, p_grace) u;
+end
 $$;
 
 comment on function rollcall.usage_parts(uuid, timestamptz[], interval) is

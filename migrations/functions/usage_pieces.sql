@@ -11,7 +11,11 @@ create function rollcall.usage_pieces(
 ) returns table (bucket integer, tenant_id uuid, session_id uuid, participant_id uuid, connections bigint,
                  connected_us bigint, covered_us bigint, billable_us bigint, connection_minutes bigint,
                  uncertainty_us bigint, is_open boolean)
-    language sql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp
+    set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+    return query
     with span as materialized (
         select s.tenant_id, s.session_id, s.participant_id, s.connected_at, s.uncertainty_us,
                coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)) as ends_at,
@@ -58,7 +62,8 @@ create function rollcall.usage_pieces(
           select s.bucket, s.tenant_id, s.session_id, s.participant_id, 0, 0,
                  case when s.is_billable then 0 else s.us end, case when s.is_billable then s.us else 0 end, 0, false
           from stay s) x
-    group by x.bucket, x.tenant_id, x.session_id, x.participant_id
+    group by x.bucket, x.tenant_id, x.session_id, x.participant_id;
+end
 $$;
 
 comment on function rollcall.usage_pieces(uuid[], timestamptz[], boolean, interval) is
