@@ -99,10 +99,10 @@ begin
         select p.*, case p_rounding when 'minute_per_session' then
                         ceil(p.running_us / 60000000) - ceil((p.running_us - p.billable_us) / 60000000)
                     else rollcall.round_usage(p_rounding, p.billable_us, p.connection_minutes) end as units
-        from (select p.*, case when p_rounding = 'minute_per_session' then
-                              sum(p.billable_us) over (partition by p.bucket, p.session_id, p.sign
-                                                       order by p.participant_id) end as running_us
-              from participant p) p
+        from (select p.*, null::numeric as running_us from participant p where p_rounding <> 'minute_per_session'
+              union all
+              select p.*, sum(p.billable_us) over (partition by p.bucket, p.session_id, p.sign order by p.participant_id)
+              from participant p where p_rounding = 'minute_per_session') p
     ), meeting as (
         -- Session by session first, so that sessions are counted without sorting.
         select r.bucket, r.sign, r.session_id, case when p_group = 'participant' then r.participant_id end as participant_id,
