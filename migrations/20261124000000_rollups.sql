@@ -23,11 +23,15 @@ alter table rollcall.participation_spans
 drop index rollcall.participation_spans_session_idx;
 create index participation_spans_session_idx
     on rollcall.participation_spans (session_id, participant_id, disconnected_at);
+-- With the connection, or a flush whose plan was made while the table was small would read all open spans of its epoch for
+-- each one that closes.
+drop index rollcall.participation_spans_open_idx;
+create index participation_spans_open_idx on rollcall.participation_spans (epoch, connection) where disconnected_at is null;
 create index participation_spans_open_tenant_idx
     on rollcall.participation_spans (tenant_id) where disconnected_at is null;
 -- Where recovery gave an end that a returning client may still move.
 create index participation_spans_crashed_idx
-    on rollcall.participation_spans (epoch) where end_reason = 'node_crash';
+    on rollcall.participation_spans (epoch, connection) where end_reason = 'node_crash';
 
 create type rollcall.span_change as (
     sign integer, epoch bigint, connection bigint, session_id uuid, tenant_id uuid, participant_id uuid,
