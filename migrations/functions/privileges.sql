@@ -66,6 +66,7 @@ begin
             rollcall.open_minutes(uuid[], timestamptz, timestamptz),
             rollcall.quarter_peak(uuid, timestamptz, timestamptz, uuid[]),
             rollcall.presence_sums(uuid, timestamptz, timestamptz, uuid[]),
+            rollcall.check_session(uuid),
             rollcall.presence_at(uuid, timestamptz),
             rollcall.time_together(uuid, uuid, uuid),
             rollcall.get_billing_watermark(),
@@ -80,7 +81,8 @@ begin
         grant select on rollcall.session_audit_log, rollcall.evidence_marks, rollcall.refused_records, rollcall.node_epochs, rollcall.sessions,
             rollcall.participants, rollcall.participation_spans to rollcall_auditor;
         grant select (tenant_id, name, created_at) on rollcall.tenants to rollcall_auditor;
-        grant execute on function rollcall.presence_at(uuid, timestamptz), rollcall.get_billing_watermark()
+        grant execute on function rollcall.presence_at(uuid, timestamptz), rollcall.check_session(uuid),
+            rollcall.get_billing_watermark()
             to rollcall_auditor;
     end if;
 end

@@ -30,6 +30,7 @@ const FUNCTIONS: &[(&str, &str)] = functions![
     "coverage_seconds",
     "us_between",
     "check_arguments",
+    "check_session",
     "bridge_gaps",
     "coverage_of",
     "time_buckets",

@@ -170,6 +170,16 @@ async fn what_cannot_be_answered_is_refused_with_a_hint() {
         (format!("get_usage(null, {from}, {to})"), "22023"),
         (format!("get_usage('{nobody}', {from}, {to})"), "P0002"),
         (format!("get_session_billing_data('{nobody}')"), "P0002"),
+        (format!("presence_at('{nobody}', now())"), "P0002"),
+        (format!("time_together('{nobody}', '{nobody}', '{nobody}')"), "P0002"),
+        (format!("log_session_event('{nobody}', 'note')"), "P0002"),
+        (format!("log_session_event('{session}', 'session_ended')"), "22023"),
+        (
+            format!(
+                "log_control_event('{tenant}', '{session}', null, 'note', 'operator', '{{}}', now() + interval '1 h')"
+            ),
+            "22023",
+        ),
         (format!("get_session_billing_data('{session}', p_grace => '2 days')"), "22023"),
         (format!("get_session_analytics({to}, {from})"), "22023"),
         (format!("recompute_billing('{tenant}', {to}, {from})"), "22023"),
