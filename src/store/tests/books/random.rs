@@ -310,3 +310,51 @@ async fn nothing_differs_after_random_histories() {
     }
     assert_ne!(super::value(&store, "select sum(covered_us) from rollcall.usage_day").await, "0");
 }
+
+/// The trap of sums by upsert: two that count the same participant at the same time must not both count the overlap.
+#[tokio::test]
+async fn nodes_that_flush_the_same_participant_at_once_count_it_once() {
+    let store = database().await;
+    let tenant = make_tenant(&store).await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(make_session(&store, tenant, fresh_id(), Timestamp(MARCH * SECOND)).await);
+    }
+    let mut nodes = tokio::task::JoinSet::new();
+    for node in 0..4_i64 {
+        let epoch = store.open_epoch("node", now(), LEASE).await.expect("epoch");
+        let (store, sessions) = (store.clone(), sessions.clone());
+        nodes.spawn(async move {
+            for round in 0..25_i64 {
+                // Ten minutes each, every node a little later than the one before; sessions in any order.
+                let from = (MARCH + round * 600 + node * 60) * SECOND;
+                let rows: Vec<String> = (0..3_usize)
+                    .map(|place| {
+                        let session = sessions[(place + usize::try_from(node).expect("small")) % 3];
+                        format!(
+                            "({epoch}, {}, '{session}', '{tenant}', '{}', 'guest', {}, {to}, {to}, 'left')",
+                            round * 3 + place as i64,
+                            Uuid::from_u128(1),
+                            instant(from),
+                            to = instant(from + 600 * SECOND),
+                        )
+                    })
+                    .collect();
+                let sql = format!(
+                    "begin; select set_config('rollcall.usage_shard', '{epoch}', true);
+                     insert into rollcall.participation_spans (epoch, connection, session_id, tenant_id, participant_id,
+                         role, connected_at, disconnected_at, last_evidence_at, end_reason)
+                     values {}; commit",
+                    rows.join(", ")
+                );
+                super::run(&store, sql).await.expect("nobody deadlocks");
+            }
+        });
+    }
+    nodes.join_all().await;
+    // Fifteen thousand seconds and the three minutes by which the last node is late, in three sessions.
+    let total = "select sum(covered_us) / 1000000 from rollcall.usage_day";
+    assert_eq!(super::value(&store, total).await.parse::<f64>().expect("a number"), 3.0 * 15_180.0);
+    assert_eq!(super::value(&store, "select count(distinct shard) from rollcall.usage_15m").await, "4");
+    assert_eq!(differences(&store).await, "");
+}
