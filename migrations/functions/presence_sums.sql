@@ -22,26 +22,27 @@ declare
     v_possible numeric[];
 begin
     with quarter as (
-        select u.bucket, u.covered_us, u.joins, u.present from rollcall.usage_15m u
+        select u.bucket, u.covered_us, 0 as open_us, u.joins, u.present from rollcall.usage_15m u
         where p_tenant_id is not null and u.tenant_id = p_tenant_id
           and u.bucket > p_from - interval '15 minutes' and u.bucket < p_to
         union all
-        select u.bucket, u.covered_us, u.joins, u.present from rollcall.total_15m u
+        select u.bucket, u.covered_us, 0, u.joins, u.present from rollcall.total_15m u
         where p_tenant_id is null and u.bucket > p_from - interval '15 minutes' and u.bucket < p_to
         union all
-        select o.bucket, 0, o.joins, o.present from rollcall.open_minutes(p_open, p_from, p_to) o where cardinality(p_open) > 0
+        select o.bucket, 0, o.covered_us, o.joins, o.present from rollcall.open_minutes(p_open, p_from, p_to) o where cardinality(p_open) > 0
     ), summed as (
-        select q.bucket, sum(q.covered_us) as covered_us, sum(q.joins) as joins, array[
+        select q.bucket, sum(q.covered_us) as covered_us, sum(q.open_us) as open_us, sum(q.joins) as joins, array[
             sum(q.present[1]), sum(q.present[2]), sum(q.present[3]), sum(q.present[4]), sum(q.present[5]),
             sum(q.present[6]), sum(q.present[7]), sum(q.present[8]), sum(q.present[9]), sum(q.present[10]),
             sum(q.present[11]), sum(q.present[12]), sum(q.present[13]), sum(q.present[14]), sum(q.present[15])] as present
         from quarter q group by q.bucket
     )
-    select coalesce(sum(s.covered_us) filter (where s.bucket >= v_from and s.bucket < v_to), 0),
+    -- What is open is cut to the period already.
+    select coalesce(sum(s.covered_us) filter (where s.bucket >= v_from and s.bucket < v_to), 0), coalesce(sum(s.open_us), 0),
            coalesce(max(m.highest), 0),
            (array_agg(s.bucket order by s.present[1] + s.joins desc, s.bucket))[1:3],
            (array_agg(s.present[1] + s.joins order by s.present[1] + s.joins desc, s.bucket))[1:3]
-    into covered_us, peak, v_busiest, v_possible
+    into covered_us, v_open_us, peak, v_busiest, v_possible
     from summed s,
          lateral (select max(n) as highest from unnest(s.present) with ordinality as p (n, minute)
                   where (s.bucket >= v_from and s.bucket < v_to)
@@ -74,11 +75,6 @@ begin
                       where o.tenant_id = t.tenant_id and o.day = (e.from_at at time zone 'UTC')::date
                         and o.first_at < e.to_at and o.last_at > e.from_at offset 0) c
         where e.from_at < e.to_at;
-    end if;
-    if cardinality(p_open) > 0 then
-        select coalesce(sum(x.sign * u.covered_us), 0) into v_open_us
-        from (values (1, true), (-1, false)) as x (sign, with_open),
-             lateral rollcall.usage_pieces(p_open, array[p_from, p_to], x.with_open, interval '0') u;
     end if;
     covered_us := covered_us + v_cut_us + v_open_us;
 end
