@@ -1,6 +1,7 @@
 //! The money: rollups against an oracle, and every edge case of metering by its name.
 
 mod edges;
+mod flushes;
 mod oracle;
 mod periods;
 mod random;

@@ -6,12 +6,10 @@ use rollcall_core::{SessionId, TenantId, Timestamp};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::super::history::History;
 use super::super::{LEASE, now};
 use super::oracle::{ROUNDINGS, Span, Totals, peak, union, usage};
 use super::{MARCH, database, differences, fresh_id, make_session, make_tenant};
 use crate::store::Store;
-use crate::store::ledger::apply_batch;
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
@@ -225,7 +223,7 @@ fn at_full_minutes(spans: &[Span], from: i64, to: i64) -> i64 {
     present.values().copied().max().unwrap_or(0)
 }
 
-fn instant(us: i64) -> String {
+pub fn instant(us: i64) -> String {
     format!("'epoch'::timestamptz + {us} * interval '1 us'")
 }
 
@@ -279,82 +277,4 @@ async fn write(store: &Store, facts: &[Fact]) -> (TenantId, Vec<SessionId>) {
         super::run(store, sql).await.expect("closes");
     }
     (tenant, sessions)
-}
-
-#[tokio::test]
-async fn nothing_differs_after_random_histories() {
-    let store = database().await;
-    let tenant = make_tenant(&store).await;
-    let mut conn = store.dedicated().await.expect("connection");
-    let mut choice = 12_345_u32;
-    for round in 0..12 {
-        let mut sessions = Vec::new();
-        for _ in 0..3 {
-            sessions.push(make_session(&store, tenant, fresh_id(), now()).await);
-        }
-        let epoch = store.open_epoch("node-a", now(), LEASE).await.expect("epoch");
-        let mut history = History::new(tenant, sessions, epoch, Timestamp(MARCH * SECOND + round * 7 * DAY / 2));
-        for _ in 0..150 {
-            choice = choice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            history.now = history.now + std::time::Duration::from_secs(u64::from(choice >> 24) * 3);
-            history.step(choice >> 8);
-        }
-        let size = [1, 7, 64, 1_000][usize::try_from(round % 4).expect("small")];
-        for (index, batch) in history.records.chunks(size).enumerate() {
-            let first = (index * size) as i64 + 1;
-            apply_batch(&mut conn, epoch, first, batch, LEASE).await.expect("applies");
-            // Again, as after a lost answer.
-            apply_batch(&mut conn, epoch, first, batch, LEASE).await.expect("answers");
-        }
-        assert_eq!(differences(&store).await, "", "round {round}");
-    }
-    assert_ne!(super::value(&store, "select sum(covered_us) from rollcall.usage_day").await, "0");
-}
-
-/// The trap of sums by upsert: two that count the same participant at the same time must not both count the overlap.
-#[tokio::test]
-async fn nodes_that_flush_the_same_participant_at_once_count_it_once() {
-    let store = database().await;
-    let tenant = make_tenant(&store).await;
-    let mut sessions = Vec::new();
-    for _ in 0..3 {
-        sessions.push(make_session(&store, tenant, fresh_id(), Timestamp(MARCH * SECOND)).await);
-    }
-    let mut nodes = tokio::task::JoinSet::new();
-    for node in 0..4_i64 {
-        let epoch = store.open_epoch("node", now(), LEASE).await.expect("epoch");
-        let (store, sessions) = (store.clone(), sessions.clone());
-        nodes.spawn(async move {
-            for round in 0..25_i64 {
-                // Ten minutes each, every node a little later than the one before; sessions in any order.
-                let from = (MARCH + round * 600 + node * 60) * SECOND;
-                let rows: Vec<String> = (0..3_usize)
-                    .map(|place| {
-                        let session = sessions[(place + usize::try_from(node).expect("small")) % 3];
-                        format!(
-                            "({epoch}, {}, '{session}', '{tenant}', '{}', 'guest', {}, {to}, {to}, 'left')",
-                            round * 3 + place as i64,
-                            Uuid::from_u128(1),
-                            instant(from),
-                            to = instant(from + 600 * SECOND),
-                        )
-                    })
-                    .collect();
-                let sql = format!(
-                    "begin; select set_config('rollcall.usage_shard', '{epoch}', true);
-                     insert into rollcall.participation_spans (epoch, connection, session_id, tenant_id, participant_id,
-                         role, connected_at, disconnected_at, last_evidence_at, end_reason)
-                     values {}; commit",
-                    rows.join(", ")
-                );
-                super::run(&store, sql).await.expect("nobody deadlocks");
-            }
-        });
-    }
-    nodes.join_all().await;
-    // Fifteen thousand seconds and the three minutes by which the last node is late, in three sessions.
-    let total = "select sum(covered_us) / 1000000 from rollcall.usage_day";
-    assert_eq!(super::value(&store, total).await.parse::<f64>().expect("a number"), 3.0 * 15_180.0);
-    assert_eq!(super::value(&store, "select count(distinct shard) from rollcall.usage_15m").await, "4");
-    assert_eq!(differences(&store).await, "");
 }
