@@ -31,8 +31,8 @@ begin
             'log_session_event(uuid,text,uuid,jsonb,text)',
             'log_control_event(uuid,uuid,uuid,text,text,jsonb,timestamptz,text)',
             'cleanup_inactive_sessions(interval,integer,boolean)',
-            'get_session_billing_data(uuid,timestamptz,timestamptz,text)',
-            'get_usage(uuid,timestamptz,timestamptz,text,text,text)',
+            'get_session_billing_data(uuid,timestamptz,timestamptz,text,interval)',
+            'get_usage(uuid,timestamptz,timestamptz,text,text,text,interval)',
             'get_session_analytics(timestamptz,timestamptz,uuid,text,text)',
             'presence_at(uuid,timestamptz)', 'time_together(uuid,uuid,uuid)', 'get_billing_watermark()',
             'ensure_audit_partitions(integer)', 'touch_last_seen()', 'deny_change()']) as f
@@ -41,7 +41,8 @@ begin
         select format('function rollcall.%s does not pin its search_path', p.proname)
         from pg_catalog.pg_proc p
         where p.pronamespace = to_regnamespace('rollcall')
-          and p.proname not in ('is_passive_event', 'is_app_event', 'epoch_lost_after')
+          and p.proname not in ('is_passive_event', 'is_app_event', 'epoch_lost_after', 'us_between', 'round_usage',
+                                'duration_us', 'duration_bin')
           and not exists (select from unnest(p.proconfig) c where c like 'search_path=%')
         union all
         select format('there is no audit partition for %s', to_char(m, 'YYYY-MM'))

@@ -36,6 +36,11 @@ begin
         raise exception 'metadata must be a JSON object, not %', coalesce(jsonb_typeof(p_metadata), 'SQL null')
             using errcode = 'invalid_parameter_value', hint = 'For example ''{"note": "called back"}''.';
     end if;
+    -- Clocks of nodes may differ by a little; an event of tomorrow would make a session look alive until then.
+    if p_occurred_at > clock_timestamp() + interval '5 minutes' then
+        raise exception 'the event lies in the future: %', p_occurred_at
+            using errcode = 'invalid_parameter_value', hint = 'At most five minutes; leave it out for now.';
+    end if;
     if p_session_id is not null then
         perform from rollcall.sessions s
             where s.session_id = p_session_id and s.tenant_id = p_tenant_id for no key update;

@@ -28,7 +28,8 @@ begin
         for v_ledger in
             select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = 'rollcall.session_audit_log'::regclass
             union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass),
-                             ('rollcall.refused_records'::regclass)
+                             ('rollcall.refused_records'::regclass), ('rollcall.billing_statements'::regclass),
+                             ('rollcall.billing_adjustments'::regclass)
         loop
             execute format('revoke update, delete, truncate on %s from rollcall_server', v_ledger);
         end loop;
@@ -39,21 +40,39 @@ begin
 
     if exists (select from pg_catalog.pg_roles where rolname = 'rollcall_billing') then
         grant usage on schema rollcall to rollcall_billing;
-        grant select on rollcall.sessions, rollcall.participants, rollcall.participation_spans, rollcall.node_epochs
+        grant select on rollcall.sessions, rollcall.participants, rollcall.participation_spans, rollcall.node_epochs,
+            rollcall.participant_coverage, rollcall.session_usage_day, rollcall.usage_15m, rollcall.total_15m,
+            rollcall.usage_day, rollcall.session_stats_day, rollcall.session_durations_day, rollcall.total_durations_day,
+            rollcall.billing_statements, rollcall.billing_adjustments
             to rollcall_billing;
         -- Not the salt: with it participant ids could be computed for guessed identities.
-        grant select (tenant_id, name, created_at) on rollcall.tenants to rollcall_billing;
+        grant select (tenant_id, name, created_at, reconnect_grace) on rollcall.tenants to rollcall_billing;
         grant execute on function
-            rollcall.get_session_billing_data(uuid, timestamptz, timestamptz, text),
-            rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text),
+            rollcall.get_session_billing_data(uuid, timestamptz, timestamptz, text, interval),
+            rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text, interval),
+            rollcall.get_usage_of_tenants(timestamptz, timestamptz, text, interval),
+            rollcall.usage_parts(uuid, timestamptz[], interval),
+            rollcall.usage_pieces(uuid[], timestamptz[], boolean, interval),
+            rollcall.open_sessions(uuid, timestamptz, timestamptz),
+            rollcall.round_usage(text, numeric, numeric),
+            rollcall.coverage_of(uuid, uuid, boolean),
+            rollcall.bridge_gaps(tstzmultirange, interval),
+            rollcall.us_between(timestamptz, timestamptz),
+            rollcall.duration_us(timestamptz, timestamptz),
+            rollcall.duration_bin(bigint),
             rollcall.get_session_analytics(timestamptz, timestamptz, uuid, text, text),
+            rollcall.session_outcomes(uuid, timestamptz, timestamptz),
+            rollcall.count_participants(uuid, timestamptz, timestamptz, uuid[]),
+            rollcall.open_minutes(uuid[], timestamptz, timestamptz),
+            rollcall.quarter_peak(uuid, timestamptz, timestamptz, uuid[]),
+            rollcall.presence_sums(uuid, timestamptz, timestamptz, uuid[]),
+            rollcall.check_session(uuid),
             rollcall.presence_at(uuid, timestamptz),
             rollcall.time_together(uuid, uuid, uuid),
             rollcall.get_billing_watermark(),
             rollcall.coverage_seconds(tstzmultirange),
-            rollcall.clipped_spans(uuid, uuid, timestamptz, timestamptz),
             rollcall.time_buckets(text, text, timestamptz, timestamptz),
-            rollcall.check_arguments(text, text, timestamptz, timestamptz)
+            rollcall.check_arguments(text, text, timestamptz, timestamptz, interval)
             to rollcall_billing;
     end if;
 
@@ -62,7 +81,8 @@ begin
         grant select on rollcall.session_audit_log, rollcall.evidence_marks, rollcall.refused_records, rollcall.node_epochs, rollcall.sessions,
             rollcall.participants, rollcall.participation_spans to rollcall_auditor;
         grant select (tenant_id, name, created_at) on rollcall.tenants to rollcall_auditor;
-        grant execute on function rollcall.presence_at(uuid, timestamptz), rollcall.get_billing_watermark()
+        grant execute on function rollcall.presence_at(uuid, timestamptz), rollcall.check_session(uuid),
+            rollcall.get_billing_watermark()
             to rollcall_auditor;
     end if;
 end

@@ -6,6 +6,7 @@
 
 mod audit;
 pub mod fold;
+mod rollups;
 mod write;
 
 use std::time::Duration;

@@ -130,6 +130,49 @@ async fn a_join_under_way_wins_over_the_clean_up() {
 }
 
 #[tokio::test]
+async fn many_sessions_end_at_once_and_each_is_told_of() {
+    let store = database().await;
+    let tenant = make_tenant(&store).await;
+    run(
+        &store,
+        format!(
+            "insert into rollcall.sessions (session_id, tenant_id, idle_timeout_s, created_at, last_activity_at,
+                                            last_seen_at, hold_until, started_at)
+             select gen_random_uuid(), '{tenant}', 60, x, x, x, x, x
+             from generate_series(1, 400), lateral (select now() - interval '3 hours' as x) b;
+             insert into rollcall.participants (session_id, participant_id, tenant_id, identity, identity_verified, role,
+                 status, first_joined_at, joined_at, last_seen_at)
+             select session_id, session_id, tenant_id, 'ann', true, 'guest', 'active', created_at, created_at, created_at
+             from rollcall.sessions;
+             insert into rollcall.participation_spans (epoch, connection, session_id, tenant_id, participant_id, role,
+                 connected_at, last_evidence_at)
+             select 1, 2 * row_number() over (order by session_id) + n, session_id, tenant_id, session_id, 'guest',
+                    created_at, created_at + n * interval '30 s'
+             from rollcall.sessions, generate_series(0, 1) n where session_id::text < '8'"
+        ),
+    )
+    .await
+    .expect("prepares");
+    let open = value(&store, "select count(*) from rollcall.participation_spans").await;
+    let ended = "select (count(*), sum(c.spans_closed), count(distinct c.session_id))
+                 from rollcall.cleanup_inactive_sessions('1 hour', 300) c";
+    let ended = value(&store, ended).await;
+    assert!(ended.starts_with("(300,") && ended.ends_with(",300)"), "as many as asked for: {ended}");
+    assert_eq!(value(&store, ENDED).await, "100");
+    assert_eq!(value(&store, ENDED).await, "0");
+    let told = "select (count(*), min(seq), max(seq), sum((metadata ->> 'spans_closed')::int))
+                from rollcall.session_audit_log where event_type = 'session_ended'";
+    assert_eq!(value(&store, told).await, format!("(400,1,400,{open})"));
+    let counted = "select (sum(covered_us) = sum(participants) * 30000000, sum(connections) = 2 * sum(participants))
+                   from rollcall.usage_day";
+    assert_eq!(value(&store, counted).await, "(t,t)");
+    let stats = "select (sum(idle), sum(timed)) from rollcall.session_stats_day";
+    assert_eq!(value(&store, stats).await, "(400,400)");
+    assert_eq!(super::books::differences(&store).await, "");
+    verify(&store).await.expect("sound");
+}
+
+#[tokio::test]
 async fn bad_arguments_are_refused_with_a_hint() {
     let store = database().await;
     for call in ["'-1 hour'", "null", "'1 hour', 0", "'1 hour', null"] {

@@ -186,6 +186,12 @@ async fn dump(store: &Store, epoch: Epoch) -> Vec<String> {
         ("sessions", format!("t.session_id in {sessions}"), ""),
         ("participants", format!("t.session_id in {sessions}"), ""),
         ("participant_pii", format!("t.session_id in {sessions}"), ""),
+        ("participant_coverage", format!("t.session_id in {sessions}"), ""),
+        ("session_usage_day", format!("t.session_id in {sessions}"), ""),
+        ("usage_15m", format!("t.shard = {epoch}"), ""),
+        ("usage_day", format!("t.shard = {epoch}"), ""),
+        ("session_stats_day", format!("t.shard = {epoch}"), ""),
+        ("session_durations_day", format!("t.shard = {epoch}"), ""),
     ] {
         let sql = format!(
             "select '{table}: ' || (to_jsonb(t) - '{omitted}')::text from rollcall.{table} t where {filter} order by 1"
