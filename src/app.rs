@@ -94,6 +94,8 @@ struct App {
     finish_flush: CancellationToken,
     /// Tasks of connections and of operations under way.
     connections: TaskTracker,
+    /// Ends the threads of the sockets, once nobody is on them.
+    sockets_over: CancellationToken,
     accepting: CancellationToken,
     embedded: Option<EmbeddedPostgres>,
     database_url: String,

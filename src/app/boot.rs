@@ -22,7 +22,7 @@ use crate::config::OriginPolicy;
 use crate::embedded_pg::{self, EmbeddedPostgres};
 use crate::ledger::{Flusher, JournalWriter, recover, spawn_flusher};
 use crate::store::{StoreError, StoreOptions};
-use crate::ws::AddressLimits;
+use crate::ws::{AddressLimits, SocketThreads};
 
 /// Pause between attempts to reach the database at start.
 const DATABASE_RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -101,6 +101,7 @@ pub(super) async fn build(
     let admission = Admission::new(hub.clone(), store.clone(), root_key, jwt_keys);
     let (mut registry, metrics) = crate::metrics::registry(hub.clone());
     let http_metrics = HttpMetrics::register(&mut registry);
+    let sockets_over = CancellationToken::new();
     let ws = Arc::new(WsState {
         hub: hub.clone(),
         admission,
@@ -109,6 +110,7 @@ pub(super) async fn build(
         gate: Arc::new(gate(&config)),
         metrics,
         tasks: connections.clone(),
+        threads: SocketThreads::start(&sockets_over).map_err(AppError::System)?,
     });
 
     let (flushed, finish_flush) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -140,6 +142,7 @@ pub(super) async fn build(
         flushed,
         finish_flush,
         connections,
+        sockets_over,
         embedded,
         database_url,
         api,

@@ -32,6 +32,7 @@ pub(super) async fn end(app: App) {
         () = hard.cancelled() => {}
     }
     flush(&app).await;
+    app.sockets_over.cancel();
     app.lifecycle.soft.cancel();
     tokio::select! {
         () = app.lifecycle.finished() => {}

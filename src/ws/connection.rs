@@ -105,6 +105,15 @@ impl Connection {
         }
     }
 
+    /// Moves the socket to the runtime that is entered.
+    ///
+    /// # Errors
+    /// The system lets the socket not be registered again; its end is reported.
+    pub(super) fn settle(mut self) -> std::io::Result<Self> {
+        self.socket = self.socket.settle()?;
+        Ok(self)
+    }
+
     /// Runs until the socket is gone and its end is reported.
     ///
     /// Not an `async fn`: that would keep room for the connection twice, once as the argument and once as the variable.
@@ -245,13 +254,14 @@ impl Connection {
         }
         let receipt = self.guard.report(End { reason: LeaveReason::Left, proof: CloseProof::Observed });
         let outbox = self.outbox.clone();
-        self.guard.ws.tasks.spawn(async move {
+        let goodbye = async move {
             let durable = match receipt {
                 Some(receipt) => receipt.durable().await,
                 None => Ok(()),
             };
             outbox.close(durable.map_or(Farewell::Ordered(CloseReason::Restarting), |()| Farewell::Left));
-        });
+        };
+        self.guard.ws.tasks.spawn(goodbye);
     }
 
     fn take_from_bucket(&mut self, now: Timestamp) -> bool {

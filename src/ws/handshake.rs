@@ -62,7 +62,11 @@ pub async fn upgrade(State(ws): State<SharedWs>, mut request: Request) -> Respon
             drop(permit);
             // A second, smaller task: the memory of the handshake is not kept for the life of the socket.
             if let Some(connection) = Box::pin(admit(&task, socket, address, origin_allowed, upgraded_at)).await {
-                task.clone().tasks.spawn(connection.run());
+                let _thread = task.threads.enter_next();
+                match connection.settle() {
+                    Ok(connection) => drop(task.tasks.spawn(connection.run())),
+                    Err(error) => debug!(error = &error as &dyn std::error::Error, "a socket could not be moved"),
+                }
             }
         }
         .instrument(span),

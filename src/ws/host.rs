@@ -40,8 +40,8 @@ pub(super) fn start(
     }
     let call = Call::new(tenant, Actor::Participant(member.participant));
     let (ws, outbox, under_way) = (ws.clone(), outbox.clone(), under_way.clone());
-    let tasks = ws.tasks.clone();
-    tasks.spawn(async move {
+    let shared = ws.clone();
+    let work = async move {
         // Success shows in what everybody is told: `ended`, `extended`, or a leave.
         if let Err(error) = command.run(&ws, call, session).await {
             if error.code() == ErrorCode::Internal {
@@ -50,7 +50,8 @@ pub(super) fn start(
             outbox.push(Outgoing::Error(error.code()));
         }
         under_way.fetch_sub(1, Relaxed);
-    });
+    };
+    shared.tasks.spawn_on(work, shared.threads.main());
 }
 
 enum HostCommand {

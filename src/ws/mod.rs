@@ -13,6 +13,7 @@ mod handshake;
 mod host;
 mod rate;
 mod socket;
+mod threads;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use accept::{Listener, serve};
 pub use gate::{AddressLimits, Gate, Unauthenticated};
 pub use handshake::upgrade;
+pub use threads::SocketThreads;
 
 use crate::admission::Admission;
 use crate::config::OriginPolicy;
@@ -68,6 +70,8 @@ pub struct WsState {
     pub metrics: WsMetrics,
     /// Connection tasks; shutdown waits for them.
     pub tasks: TaskTracker,
+    /// Where they run once they have joined.
+    pub threads: SocketThreads,
 }
 
 pub type SharedWs = Arc<WsState>;

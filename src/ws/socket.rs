@@ -117,6 +117,15 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Registers the socket with the runtime that is entered, in place of the one it is with.
+    ///
+    /// # Errors
+    /// The system has no room for the registration.
+    pub(super) fn settle(mut self) -> io::Result<Self> {
+        self.stream = TcpStream::from_std(self.stream.into_std()?)?;
+        Ok(self)
+    }
+
     fn over(stream: TcpStream, frame_bytes_max: usize, message_bytes_max: usize) -> Self {
         let limit = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
