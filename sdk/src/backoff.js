@@ -4,9 +4,9 @@
 const FIRST_MS = 500;
 const SECOND_MS = 1_000;
 /** Ceiling while being back soon still means that nobody saw a leave: the grace period is 15 s by default. */
-const FAST_MS = 2_000;
-/** How many attempts are fast. Together they take about ten seconds. */
-const FAST_ATTEMPTS = 10;
+const FAST_MS = 1_500;
+/** How many attempts are fast. Together they take about nine seconds. */
+const FAST_ATTEMPTS = 12;
 /** Ceiling of all later attempts. Reached by doubling. */
 const SLOW_MS = 30_000;
 

@@ -87,7 +87,7 @@ function showMoods(room) {
 
 function note(text) {
   const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  byId("log").append(element("li", {}, element("time", { textContent: time }), ` ${text}`));
+  byId("log").append(element("p", {}, element("time", { textContent: time }), ` ${text}`));
   while (byId("log").children.length > LOG_LINES_MAX) byId("log").firstChild.remove();
   byId("log").scrollTop = byId("log").scrollHeight;
 }

@@ -1,5 +1,6 @@
 // Real Chromium, and what the tests do in it.
 
+import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
@@ -8,6 +9,15 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const PLACES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+/** Nothing but the test goes over the network. */
+const QUIET = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--no-first-run",
+];
 /** Kept as artefacts of a run, never in git. */
 const ARTEFACTS = fileURLToPath(new URL("../../artefacts/", import.meta.url));
 const PATIENCE_MS = 20_000;
@@ -15,21 +25,29 @@ const PATIENCE_MS = 20_000;
 export async function launch(options = {}) {
   const executablePath = PLACES.find((place) => place && existsSync(place));
   if (!executablePath) throw new Error("Chromium is missing: apt-get install chromium, or set CHROMIUM to its path");
-  const browser = await chromium.launch({
+  return chromium.launch({
     executablePath,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", ...(options.args ?? [])],
+    args: [...QUIET, ...(options.args ?? [])],
     ignoreDefaultArgs: options.ignoreDefaultArgs,
   });
-  return browser;
 }
 
-/** A page of its own profile, or of `context`. What goes wrong in it fails the test at the end. */
+/** What went wrong in any page. */
+const errors = [];
+
+/** After each test: nothing went wrong in any page, and the next one starts without them. */
+export async function tidy(browser) {
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  assert.deepEqual(errors.splice(0), [], "errors in a page");
+}
+
+/** A page of its own profile, or of `context`. */
 export async function open(browser, url, { context, ...options } = {}) {
   const profile = context ?? (await browser.newContext(options));
   profile.setDefaultTimeout(PATIENCE_MS);
   const page = await profile.newPage();
-  page.errors = [];
-  page.on("pageerror", (error) => page.errors.push(`${error}`));
+  page.on("pageerror", (error) => errors.push(`${error}`));
+  page.on("console", (message) => /Content.Security.Policy|Trusted/.test(message.text()) && errors.push(message.text()));
   if (url) await page.goto(url);
   return page;
 }
