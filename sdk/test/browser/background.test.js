@@ -1,4 +1,5 @@
-// A tab in the background for minutes, as Chromium treats it: timers of a hidden page run once a minute.
+// Tabs in the background for minutes, as Chromium treats them: timers of a hidden page run once a minute, and a frozen
+// page runs nothing at all.
 //
 // Scaled, so that the test is short: Chromium begins with it after 10 s instead of 5 min; pings every 2 s instead of 30,
 // silence noticed after 4 s and 8 s instead of 35 and 45. What matters stays as it is: between two of the page's own
@@ -7,69 +8,89 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { eventually, events, join, launch, sees, snapshot, until } from "./browser.js";
+import { eventually, events, join, launch, snapshot, until } from "./browser.js";
+import { PlainChromium } from "./pipe.js";
 import { Server } from "./server.js";
 
 const SCALED = { WS__PING_INTERVAL_MS: 2_000, WS__PROBE_AFTER_MS: 4_000, WS__DEAD_AFTER_MS: 8_000 };
-/** Playwright keeps hidden pages awake; a person's browser does not. */
-const KEPT_AWAKE = [
-  "--disable-background-timer-throttling",
-  "--disable-backgrounding-occluded-windows",
-  "--disable-renderer-backgrounding",
-];
 const THROTTLED = ["--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/10"];
-const HIDDEN_FOR_MS = 35_000;
+/** Until Chromium slows the page down, and from then on. */
+const SETTLES_FOR_MS = 12_000;
+const HIDDEN_FOR_MS = 20_000;
+const FROZEN_FOR_MS = 12_000;
 
 let server;
+let watching;
 let browser;
 before(async () => {
   server = await Server.start(SCALED);
-  browser = await launch({ ignoreDefaultArgs: KEPT_AWAKE, args: THROTTLED });
+  watching = await launch();
+  browser = await PlainChromium.launch(THROTTLED);
 });
 after(async () => {
   await browser?.close();
+  await watching?.close();
   await server?.end();
 });
 
-/** Minimises the window of a page, or brings it back. */
-async function setWindow(page, windowState) {
-  const debug = await page.context().newCDPSession(page);
-  await debug.send("Emulation.setFocusEmulationEnabled", { enabled: false });
-  const { windowId } = await debug.send("Browser.getWindowForTarget");
-  await debug.send("Browser.setWindowBounds", { windowId, bounds: { windowState } });
+/** Somebody who watches, and a tab that is in the same room. */
+async function meet() {
+  const { session, token } = await server.room();
+  const ben = await join(watching, server.url, { token, name: "Ben" });
+  const ann = await browser.tab(`${server.url}/`);
+  const enter = async (options) => {
+    const { createRollcall } = await import("/sdk/rollcall.js");
+    globalThis.room = createRollcall().join(options);
+    globalThis.ticks = 0;
+    const chain = () => setTimeout(() => (globalThis.ticks++, chain()), 1_000);
+    chain();
+  };
+  await eventually("loaded", () => ann.evaluate(`location.pathname === "/" && document.readyState === "complete"`));
+  await ann.evaluate(`(${enter})(${JSON.stringify({ token, name: "Ann" })})`);
+  const now = () => ann.evaluate("room.getSnapshot()");
+  const status = (status) => until(ben, ({ others }) => others[0]?.status === status);
+  await status("active");
+  return { session, ben, ann, now, status };
 }
 
-test("a hidden tab stays in the room, away, and is active when it is seen again", async (context) => {
-  const { session, token } = await server.room();
-  // In a browser of its own: its pages are seen all the time.
-  const watching = await launch();
-  try {
-    const ben = await join(watching, server.url, { token, name: "Ben" });
-    const ann = await join(browser, server.url, { token, name: "Ann" });
-    const before = await sees(ann, 1);
-    await ann.evaluate(() => {
-      globalThis.ticks = 0;
-      const chain = (nesting = 0) => setTimeout(() => (ticks++, chain(nesting + 1)), 1_000);
-      chain();
-    });
-    await setWindow(ann, "minimized");
-    await eventually("hidden", () => ann.evaluate(() => document.visibilityState === "hidden"));
-    await until(ben, ({ others }) => others[0].status === "away");
-    const hiddenAt = Date.now();
-    const ticksBefore = await ann.evaluate(() => ticks);
-    await eventually("time passes", () => Date.now() - hiddenAt > HIDDEN_FOR_MS, HIDDEN_FOR_MS * 2);
-    const ticked = (await ann.evaluate(() => ticks)) - ticksBefore;
-    context.diagnostic(`${ticked} ticks of a timer of 1 s in ${HIDDEN_FOR_MS / 1000} s`);
-    assert.ok(ticked < HIDDEN_FOR_MS / 1000 / 2, `the page was not slowed down: ${ticked} ticks`);
+const passes = (milliseconds) => {
+  const since = Date.now();
+  return eventually("time passes", () => Date.now() - since > milliseconds, milliseconds * 2);
+};
 
-    const during = await snapshot(ben);
-    assert.equal(during.others[0].status, "away");
-    await setWindow(ann, "normal");
-    await until(ben, ({ others }) => others[0].status === "active");
-    assert.equal((await snapshot(ann)).self.connection_id, before.self.connection_id, "the same connection all the time");
-    assert.deepEqual(await events(ben, "leave"), []);
-    assert.equal((await server.audit(session)).filter((type) => type === "connection_closed").length, 0);
-  } finally {
-    await watching.close();
-  }
+test("a hidden tab stays in the room, away, and is active when it is seen again", async (context) => {
+  const { session, ben, ann, now, status } = await meet();
+  const before = await now();
+  await browser.tab("about:blank");
+  assert.equal(await ann.evaluate("document.visibilityState"), "hidden");
+  await status("away");
+  await passes(SETTLES_FOR_MS);
+  const ticksBefore = await ann.evaluate("ticks");
+  await passes(HIDDEN_FOR_MS);
+  const ticked = (await ann.evaluate("ticks")) - ticksBefore;
+  context.diagnostic(`${ticked} ticks of a timer of 1 s in ${HIDDEN_FOR_MS / 1000} s`);
+  assert.ok(ticked <= HIDDEN_FOR_MS / 1000 / 3, "the page was not slowed down");
+
+  assert.equal((await snapshot(ben)).others[0].status, "away");
+  await ann.bringToFront();
+  await status("active");
+  assert.equal((await now()).self.connection_id, before.self.connection_id, "one connection all the time");
+  assert.deepEqual(await events(ben, "leave"), []);
+  assert.equal((await server.audit(session)).filter((type) => type === "connection_closed").length, 0);
+});
+
+test("a frozen tab is back as who it was when it thaws", async () => {
+  const { ben, ann, now, status } = await meet();
+  const before = await now();
+  await browser.tab("about:blank");
+  await status("away");
+  await ann.setLifecycle("frozen");
+  await passes(FROZEN_FOR_MS);
+  await ann.setLifecycle("active");
+  await ann.bringToFront();
+  await status("active");
+  const after = await now();
+  assert.equal(after.status, "connected");
+  assert.equal(after.self.participant_id, before.self.participant_id);
+  assert.deepEqual(await events(ben, "leave"), []);
 });

@@ -10,7 +10,7 @@ import { chromium } from "playwright-core";
 
 const PLACES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 /** Nothing but the test goes over the network. */
-const QUIET = [
+export const QUIET = [
   "--no-sandbox",
   "--disable-gpu",
   "--disable-background-networking",
@@ -22,11 +22,15 @@ const QUIET = [
 const ARTEFACTS = fileURLToPath(new URL("../../artefacts/", import.meta.url));
 const PATIENCE_MS = 20_000;
 
-export async function launch(options = {}) {
-  const executablePath = PLACES.find((place) => place && existsSync(place));
-  if (!executablePath) throw new Error("Chromium is missing: apt-get install chromium, or set CHROMIUM to its path");
+export function chromiumPath() {
+  const found = PLACES.find((place) => place && existsSync(place));
+  if (!found) throw new Error("Chromium is missing: apt-get install chromium, or set CHROMIUM to its path");
+  return found;
+}
+
+export function launch(options = {}) {
   return chromium.launch({
-    executablePath,
+    executablePath: chromiumPath(),
     args: [...QUIET, ...(options.args ?? [])],
     ignoreDefaultArgs: options.ignoreDefaultArgs,
   });
