@@ -79,7 +79,13 @@ pub(super) fn encode_error(code: ErrorCode, detail: Option<&str>, retry_after: O
     let message = detail.map_or(code.message().into(), |detail| format!("{} ({detail})", code.message()).into());
     let retry_after = retry_after.or((code.retry() == Retry::Later).then_some(RETRY_AFTER_DEFAULT));
     let retry_after_ms = retry_after.map(|after| after.as_millis() as u64);
-    encode(&ServerMessage::Error(ErrorMessage { code, message, hint: code.hint(), retry: code.retry(), retry_after_ms }))
+    encode(&ServerMessage::Error(ErrorMessage {
+        code,
+        message,
+        hint: code.hint(),
+        retry: code.retry(),
+        retry_after_ms,
+    }))
 }
 
 /// Writes a pong without allocating: ids were checked to be a JSON scalar when the ping was read.

@@ -1,6 +1,7 @@
 // The bindings with their real frameworks, bundled as an app would, on a page of another origin than the server.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { after, afterEach, before, test } from "node:test";
@@ -29,10 +30,11 @@ before(async () => {
     });
     scripts.set(`/${name}.js`, outputFiles[0].text);
   }
+  const example = await readFile(new URL("../../examples/who-is-here.html", import.meta.url));
   app = createServer(({ url }, response) => {
     const script = scripts.get(url);
-    response.setHeader("content-type", script ? "text/javascript" : "text/html");
-    response.end(script ?? "<!doctype html><title>An app</title><body>");
+    response.setHeader("content-type", script ? "text/javascript" : "text/html; charset=utf-8");
+    response.end(script ?? (url.startsWith("/example") ? example : "<!doctype html><title>An app</title><body>"));
   });
   await new Promise((done) => app.listen(0, "127.0.0.1", done));
 });
@@ -72,6 +74,15 @@ for (const name of FRAMEWORKS) {
     assert.equal(await page.evaluate(() => globalThis.room.getSnapshot().status), "closed");
   });
 }
+
+test("the example shows who is here", async () => {
+  const { token } = await server.room();
+  const ben = await join(browser, server.url, { token, name: "Ben" });
+  const page = await open(browser, `http://127.0.0.1:${app.address().port}/example?server=${server.url}#${token}`);
+  await sees(ben, 1);
+  await page.click("#hand");
+  await eventually("a hand", async () => (await page.textContent("#people")) === "Guest (active) ✋Ben (active)");
+});
 
 test("the modules that the server delivers can be imported by pages of other origins", async () => {
   const page = await open(browser, `http://127.0.0.1:${app.address().port}/`);
