@@ -29,6 +29,13 @@ const TOKEN_INVALID = 4008;
  * @property {boolean} [recoverable]
  */
 
+const NO_TOKEN = {
+  code: "no_token",
+  close_code: 0,
+  message: "Please sign in again.",
+  hint: "getToken had no token to give, or there is neither a token nor a getToken.",
+};
+
 /**
  * @typedef {object} TokenRequest
  * @property {string} [session] as given to `join`
@@ -110,10 +117,13 @@ export class Line {
     }
     if (turn != this.#turn) return;
     if (token) this.#connect(token, resume);
-    else this.#finish({ code: "no_token", close_code: 0, message: "", hint: "getToken had no token to give." });
+    else this.#finish({ ...NO_TOKEN });
   }
 
-  /** @param {string} token @param {string | undefined} resume the same, where it is a resume token */
+  /**
+   * @param {string} token
+   * @param {string | undefined} resume the same, where it is a resume token
+   */
   #connect(token, resume) {
     const closedMsAgo = () => (resume && this.closedAt ? Math.max(0, Date.now() - this.closedAt) : undefined);
     const connection = connect(this.#url, () => this.#owner.join(token, closedMsAgo()), {
@@ -129,7 +139,11 @@ export class Line {
     this.#opening = connection;
   }
 
-  /** @param {Connection} connection @param {string} token @param {JoinedMessage} frame */
+  /**
+   * @param {Connection} connection
+   * @param {string} token
+   * @param {JoinedMessage} frame
+   */
   #joined(connection, token, frame) {
     clearTimeout(this.#retryTimer);
     this.#connection?.close();
@@ -144,7 +158,11 @@ export class Line {
     this.#renewLater(token);
   }
 
-  /** @param {Connection} which @param {string | undefined} resume the resume token that it had @param {End} end */
+  /**
+   * @param {Connection} which
+   * @param {string | undefined} resume the resume token that it had
+   * @param {End} end
+   */
   #lost(which, resume, { code, reason, error, closedAt }) {
     if (which == this.#opening) {
       this.#opening = undefined;
@@ -184,13 +202,18 @@ export class Line {
 
   #retry() {
     this.#tryingSince = 0;
-    const wait = Math.max(pause(++this.#failures), this.#notBefore - Date.now());
+    // On top of what the server asked for: it may have asked the same of everybody.
+    const wait = Math.max(0, this.#notBefore - Date.now()) + pause(++this.#failures);
     this.#owner.waiting(this.#waiting());
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.open(), wait);
   }
 
-  /** A token of the app is replaced before it is over: the new connection is there before the old one goes. @param {string} token */
+  /**
+   * A token of the app is replaced before it is over: the new connection is there before the old one goes.
+   *
+   * @param {string} token
+   */
   #renewLater(token) {
     clearTimeout(this.#renewTimer);
     const delay = this.#getToken && !this.#invite ? renewalDelay(token, this.now()) : undefined;
@@ -242,7 +265,9 @@ export class Line {
 
   /** There is reason to doubt the connection. */
   probe() {
-    if (this.#connection) this.#connection.ping(PROBE_TIMEOUT_MS);
+    // A network that is known to be slow is given the time it takes.
+    const known = this.roundTrip < Infinity ? 2 * this.roundTrip : 0;
+    if (this.#connection) this.#connection.ping(Math.max(PROBE_TIMEOUT_MS, known));
     else this.#owner.waiting(this.#waiting());
   }
 
@@ -255,7 +280,11 @@ export class Line {
     this.#retryTimer = setTimeout(() => this.open(), Math.max(0, this.#notBefore - Date.now()));
   }
 
-  /** Closes the sockets and stops trying, until `open`. Resolves when the server has answered. @param {boolean} [leave] */
+  /**
+   * Closes the sockets and stops trying, until `open`. Resolves when the server has answered.
+   *
+   * @param {boolean} [leave] tells the server that this is a leave, not a loss
+   */
   close(leave) {
     this.#turn++;
     this.#tryingSince = 0;

@@ -28,13 +28,11 @@ export function createMemory(key) {
   return {
     /** @returns {Promise<Kept | undefined>} */
     async take() {
-      const text = storage((place) => place.getItem(key));
-      if (!text) return;
-      const entry = JSON.parse(text);
-      if (entry.closedAt) return entry;
+      const entry = storage((place) => JSON.parse(place.getItem(key) ?? "null"));
+      if (!entry || entry.closedAt) return entry ?? undefined;
       // Without locks (pages without TLS) a crash looks like a duplicate, and the safe answer is a fresh join.
-      const free = await locks?.request(nameOf(entry.id), { ifAvailable: true }, (lock) => !!lock);
-      if (free) return entry;
+      const free = locks?.request(nameOf(entry.id), { ifAvailable: true }, (lock) => !!lock);
+      if (await free?.catch(() => false)) return entry;
     },
 
     /** @param {string} token */
@@ -43,7 +41,7 @@ export function createMemory(key) {
       write();
       if (unlock) return;
       const held = new Promise((done) => (unlock = () => done(0)));
-      locks?.request(nameOf(id), () => held);
+      locks?.request(nameOf(id), () => held).catch(() => {});
     },
 
     /** The page is going away: whoever loads it next in this tab may go on with the token. */

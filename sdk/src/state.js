@@ -33,7 +33,14 @@ export class OwnState {
     return this.#json === undefined ? shown : JSON.parse(this.#json);
   }
 
-  /** Adds the state to the first frame of a connection where it fits; else it follows. @template {object} Frame @param {Frame} frame @param {number} charactersMax @returns {Frame} */
+  /**
+   * Adds the state to the first frame of a connection where it fits; else it follows.
+   *
+   * @template {object} Frame
+   * @param {Frame} frame
+   * @param {number} charactersMax
+   * @returns {Frame}
+   */
   joinWith(frame, charactersMax) {
     if (this.#json === undefined) return frame;
     const whole = { ...frame, state: JSON.parse(this.#json) };

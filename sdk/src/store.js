@@ -23,7 +23,7 @@ export class Store {
   update(change) {
     this.#snapshot = { ...this.#snapshot, ...change };
     // A copy: who subscribes or leaves while being told changes nothing for the others.
-    for (const notify of [...this.#subscribers]) notify();
+    for (const notify of [...this.#subscribers]) call(notify);
   }
 
   /** @param {() => void} notify @returns {() => void} stops it */
@@ -38,7 +38,7 @@ export class Store {
    * @param {Events[Type]} event
    */
   emit(type, event) {
-    for (const listener of [...(this.#listeners.get(type) ?? [])]) listener(event);
+    for (const listener of [...(this.#listeners.get(type) ?? [])]) call(listener, event);
   }
 
   /**
@@ -57,5 +57,21 @@ export class Store {
   clear() {
     this.#subscribers.clear();
     this.#listeners.clear();
+  }
+}
+
+/**
+ * A mistake in one listener is reported like any other, and costs nobody else their turn.
+ *
+ * @param {(event?: any) => void} listener
+ * @param {unknown} [event]
+ */
+function call(listener, event) {
+  try {
+    listener(event);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }

@@ -3,7 +3,10 @@
 /** Title and next step for a visitor who is not let in, or not any more. */
 const REFUSALS = {
   invite_expired: ["This invite has expired", "Ask the person who invited you for a new link. Nothing is wrong on your side."],
-  invite_used_up: ["This invite has been used", "It let in as many people as it was made for. Ask for a link of your own. If you came by it yourself, go back to the window you used."],
+  invite_used_up: [
+    "This invite has been used",
+    "It let in as many people as it was made for. Ask for a link of your own. If you came by it yourself, go back to the window you used.",
+  ],
   invite_revoked: ["This invite was withdrawn", "Ask the person who invited you whether there is a new one."],
   invite_not_yet_valid: ["You are early", "Leave this page open: it lets you in when the time has come."],
   token_invalid: ["This link is not complete", "A part of it may have been cut off. Open it again from the message it came in, or copy all of it."],

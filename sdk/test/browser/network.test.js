@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 
-import { connected, eventually, events, join, launch, sees, snapshot, tidy, until } from "./browser.js";
+import { connected, eventually, events, join, launch, open, sees, snapshot, tidy, until } from "./browser.js";
 import { Network } from "./network.js";
 import { Server } from "./server.js";
 import { reconnects } from "../../scripts/reconnect.js";
@@ -111,3 +111,25 @@ for (const [name, signal] of [["restart", "SIGTERM"], ["crash", "SIGKILL"]]) {
     assert.equal((await server.audit(session)).filter((type) => type === "participant_left").length, 0);
   });
 }
+
+test("a server that restarts says when to come back, and nobody comes before", async () => {
+  const { token } = await server.room();
+  const ann = await open(browser, `${server.url}/`);
+  const attempts = [];
+  let asked;
+  ann.on("websocket", (socket) => {
+    attempts.push(Date.now());
+    socket.on("framereceived", ({ payload }) => {
+      const frame = JSON.parse(payload);
+      if (frame.code === "restarting") asked ??= { at: Date.now(), retry_after_ms: frame.retry_after_ms };
+    });
+  });
+  await join(browser, server.url, { token, name: "Ann" }, { page: ann });
+  await connected(ann);
+  await server.stop();
+  await server.run();
+  await connected(ann);
+  assert.ok(asked.retry_after_ms >= 0);
+  // The events of the browser arrive here a moment after they happened.
+  assert.ok(attempts[1] >= asked.at + asked.retry_after_ms - 50, `asked for ${asked.retry_after_ms} ms, came after ${attempts[1] - asked.at} ms`);
+});

@@ -140,6 +140,31 @@ test("a crashed tab is shown as reconnecting, then gone; its successor is the sa
   assert.equal(event.reason, "closed");
 });
 
+test("a change that was missed is made good by a snapshot", async () => {
+  const { token } = await server.room();
+  const ann = await open(browser, `${server.url}/`);
+  await ann.evaluate(() => {
+    globalThis.missed = 0;
+    window.WebSocket = class extends WebSocket {
+      set onmessage(listener) {
+        super.onmessage = listener && ((event) => {
+          if (globalThis.missed === 0 && event.data.includes('"presence"')) globalThis.missed++;
+          else listener(event);
+        });
+      }
+    };
+  });
+  await join(browser, server.url, { token, name: "Ann" }, { page: ann });
+  await connected(ann);
+  const ben = await join(browser, server.url, { token, name: "Ben" });
+  await connected(ben);
+  await eventually("missed", () => ann.evaluate(() => globalThis.missed === 1));
+  assert.equal((await snapshot(ann)).others.length, 0);
+  const cara = await join(browser, server.url, { token, name: "Cara" });
+  await connected(cara);
+  assert.deepEqual((await sees(ann, 2)).others.map((one) => one.name), ["Ben", "Cara"]);
+});
+
 test("after close() no listener, timer or socket is left", async () => {
   const { token } = await server.room();
   const page = await open(browser, `${server.url}/`);

@@ -65,3 +65,7 @@ test("the ranges of the close codes say what the registry says", () => {
     if (close !== null) assert.equal(advice[Math.floor(close / 100)], retry, name);
   }
 });
+
+test("the version is told to the server", async () => {
+  assert.ok((await readFile(`${ROOT}src/room.js`, "utf8")).includes(`"${manifest.name} ${manifest.version}"`));
+});

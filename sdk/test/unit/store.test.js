@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 
 import { Store } from "../../src/store.js";
 
@@ -48,4 +48,24 @@ test("events reach those who listen for them, until they stop", () => {
   store.clear();
   store.emit("leave", 3);
   assert.deepEqual(heard, [1]);
+});
+
+test("a mistake in one listener is reported and costs nobody else their turn", () => {
+  const reported = [];
+  const later = mock.method(globalThis, "queueMicrotask", (report) => reported.push(report));
+  const store = new Store({ a: 1 });
+  const told = [];
+  const mistake = () => {
+    throw new Error("a mistake");
+  };
+  store.subscribe(mistake);
+  store.subscribe(() => told.push("subscriber"));
+  store.on("leave", mistake);
+  store.on("leave", () => told.push("listener"));
+  store.update({ a: 2 });
+  store.emit("leave", {});
+  later.mock.restore();
+  assert.deepEqual(told, ["subscriber", "listener"]);
+  assert.equal(reported.length, 2);
+  assert.throws(reported[0], /a mistake/);
 });
