@@ -66,6 +66,8 @@ export class Line {
   #getToken;
   #invite;
   #session;
+  /** The last one that the app gave: its end counts, also after coming back with a resume token. @type {string | undefined} */
+  #appToken;
   /** The one that is used. @type {Connection | undefined} */
   #connection;
   /** One that has not joined yet. @type {Connection | undefined} */
@@ -109,7 +111,7 @@ export class Line {
     const resume = this.#connection ? undefined : this.resume;
     let token = resume ?? this.#invite;
     try {
-      token ??= (await this.#getToken?.(this.#request())) ?? undefined;
+      token ??= this.#appToken = (await this.#getToken?.(this.#request())) ?? undefined;
     } catch {
       // The backend of the app is as far away as ours may be: it is asked again.
       if (turn == this.#turn) this.#retry();
@@ -128,7 +130,7 @@ export class Line {
     const closedMsAgo = () => (resume && this.closedAt ? Math.max(0, Date.now() - this.closedAt) : undefined);
     const connection = connect(this.#url, () => this.#owner.join(token, closedMsAgo()), {
       frame: (frame) => {
-        if (frame.type == "joined") this.#joined(connection, token, frame);
+        if (frame.type == "joined") this.#joined(connection, frame);
         // An error that ends an attempt is told together with its end.
         if (connection == this.#connection) this.#owner.frame(frame);
       },
@@ -141,10 +143,9 @@ export class Line {
 
   /**
    * @param {Connection} connection
-   * @param {string} token
    * @param {JoinedMessage} frame
    */
-  #joined(connection, token, frame) {
+  #joined(connection, frame) {
     clearTimeout(this.#retryTimer);
     this.#connection?.close();
     this.#connection = connection;
@@ -155,7 +156,7 @@ export class Line {
     this.#bestRoundTrip = Infinity;
     this.closedAt = undefined;
     this.resume = frame.resume;
-    this.#renewLater(token);
+    this.#renewLater();
   }
 
   /**
@@ -164,30 +165,30 @@ export class Line {
    * @param {End} end
    */
   #lost(which, resume, { code, reason, error, closedAt }) {
+    const kind = Math.floor(code / 100);
+    this.#notBefore = kind == LATER ? Date.now() + (error?.retry_after_ms ?? 0) : 0;
     if (which == this.#opening) {
       this.#opening = undefined;
-      // A renewal that failed leaves the connection that still works; the end of that one brings the next attempt.
-      if (this.#connection) return void (this.#tryingSince = 0);
+      // A renewal that failed leaves the connection that still works.
+      if (this.#connection) return kind == FINAL ? undefined : this.#retry();
     } else {
       this.#connection = undefined;
       this.closedAt = closedAt;
       clearTimeout(this.#renewTimer);
     }
-    const kind = Math.floor(code / 100);
-    this.#notBefore = kind == LATER ? Date.now() + (error?.retry_after_ms ?? 0) : 0;
+    const canRefresh = this.#getToken && !this.#invite;
     if (resume && (code == TOKEN_INVALID || kind == REFRESH)) {
       // That a resume token is over, or that the server does not know it, says nothing about the token before it.
       this.#renew();
-    } else if (kind == FINAL || (kind == REFRESH && !this.#getToken)) {
-      this.#finish({
-        code: error?.code ?? `${code}`,
-        close_code: code,
-        message: error?.message ?? reason,
-        hint: error?.hint ?? "",
-      });
+    } else if (kind == FINAL || (kind == REFRESH && !canRefresh)) {
+      const { code: name = `${code}`, message = reason, hint = "" } = error ?? {};
+      this.#finish({ code: name, close_code: code, message, hint });
     } else if (kind == REFRESH && !this.#refresh) {
       this.#renew();
-    } else if (!this.#opening) {
+    } else if (this.#opening) {
+      // The renewal under way is the next attempt.
+      this.#owner.waiting(this.#waiting());
+    } else {
       // A server that refuses even what is fresh comes here too: it is not asked in a loop.
       this.#retry();
     }
@@ -204,19 +205,15 @@ export class Line {
     this.#tryingSince = 0;
     // On top of what the server asked for: it may have asked the same of everybody.
     const wait = Math.max(0, this.#notBefore - Date.now()) + pause(++this.#failures);
-    this.#owner.waiting(this.#waiting());
+    if (!this.#connection) this.#owner.waiting(this.#waiting());
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.open(), wait);
   }
 
-  /**
-   * A token of the app is replaced before it is over: the new connection is there before the old one goes.
-   *
-   * @param {string} token
-   */
-  #renewLater(token) {
+  /** A token of the app is replaced before it is over: the new connection is there before the old one goes. */
+  #renewLater() {
     clearTimeout(this.#renewTimer);
-    const delay = this.#getToken && !this.#invite ? renewalDelay(token, this.now()) : undefined;
+    const delay = renewalDelay(this.#appToken, this.now());
     if (delay === undefined) return;
     this.#renewTimer = setTimeout(() => {
       this.#refresh = true;

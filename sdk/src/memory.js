@@ -44,9 +44,9 @@ export function createMemory(key) {
       locks?.request(nameOf(id), () => held).catch(() => {});
     },
 
-    /** The page is going away: whoever loads it next in this tab may go on with the token. */
-    leave() {
-      if (resume) write(Date.now());
+    /** The page is going away: whoever loads it next in this tab may go on with the token. @param {number} closedAt */
+    leave(closedAt) {
+      if (resume) write(closedAt);
       release();
     },
 

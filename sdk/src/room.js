@@ -118,7 +118,7 @@ export class Room {
       wake: (seen) => this.#wake(seen),
       hide: () => this.#line.ping(),
       offline: () => this.#line.probe(),
-      freeze: () => this.#memory?.leave(),
+      freeze: () => this.#memory?.leave(Date.now()),
       gone: () => this.#gone(),
       input: () => this.#input(),
     });
@@ -246,8 +246,8 @@ export class Room {
   /** The socket is closed by hand: an open one would keep the page out of the back/forward cache. */
   #gone() {
     this.#state.flush();
-    this.#memory?.leave();
     this.#line.close();
+    this.#memory?.leave(this.#line.closedAt ?? Date.now());
   }
 
   #input() {

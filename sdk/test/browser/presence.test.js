@@ -165,6 +165,30 @@ test("a change that was missed is made good by a snapshot", async () => {
   assert.deepEqual((await sees(ann, 2)).others.map((one) => one.name), ["Ben", "Cara"]);
 });
 
+test("only hosts command, and the end of a session says why", async () => {
+  const { session, token } = await server.room();
+  const host = await server.invite(session, { role: "host" });
+  const ann = await join(browser, server.url, { token: host.token, name: "Ann" });
+  const ben = await join(browser, server.url, { token, name: "Ben" });
+  await sees(ben, 1);
+  await ben.evaluate(() => room.end());
+  const [{ event: refusal }] = await eventually("a refusal", async () => {
+    const found = await events(ben, "error");
+    return found.length && found;
+  });
+  assert.deepEqual([refusal.code, (await snapshot(ben)).status], ["forbidden", "connected"]);
+
+  const endsAt = (await snapshot(ben)).session.ends_at;
+  await ann.evaluate(() => room.extend(600));
+  await until(ben, ({ session }) => session.ends_at > endsAt);
+  await ann.evaluate(() => room.end("the lesson is over"));
+  const { closed, others } = await until(ben, ({ status }) => status === "closed");
+  const { code, close_code, reason, recoverable } = closed;
+  assert.deepEqual([code, close_code, reason, recoverable], ["session_ended", 4000, "completed", true]);
+  assert.ok(closed.message.endsWith(".") && closed.hint.endsWith("."));
+  assert.deepEqual(others, []);
+});
+
 test("after close() no listener, timer or socket is left", async () => {
   const { token } = await server.room();
   const page = await open(browser, `${server.url}/`);

@@ -71,6 +71,28 @@ test("a token is renewed before it is over, and nobody sees it", async () => {
   assert.deepEqual((await events(page, "status")).map(({ event }) => event.status), ["connected"]);
 });
 
+test("the end of the token counts after a reconnect too, and a failing renewal is tried again", async () => {
+  const { session, token } = await server.room();
+  const ben = await join(browser, server.url, { token, name: "Ben" });
+  let failures = 1;
+  const give = ({ reason }) => {
+    if (reason === "refresh" && failures-- > 0) throw new Error("the backend is away");
+    return mint(session, "ann", 16);
+  };
+  const { page, requests } = await joinWith(give, { session: session.id });
+  await sees(page, 1);
+  await server.stop();
+  await until(page, ({ status }) => status === "reconnecting");
+  await server.run();
+  const before = await sees(page, 1);
+  assert.equal(requests.length, 1, "the resume token was enough");
+  const statusesBefore = (await events(page, "status")).length;
+  await until(page, ({ self, status }) => status === "connected" && self.connection_id !== before.self.connection_id);
+  assert.deepEqual(requests.map(({ reason }) => reason), ["join", "refresh", "refresh"]);
+  assert.equal((await events(page, "status")).length, statusesBefore, "a renewal is no interruption");
+  assert.deepEqual(await events(ben, "leave"), []);
+});
+
 test("a backend that fails is asked again", async () => {
   const { session } = await server.room();
   let failures = 2;
