@@ -2,10 +2,11 @@
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element with properties, data and children; text only, never markup. */
-export function element(name, { data = {}, ...properties } = {}, ...children) {
+/** An element with properties, data, ARIA attributes and children; text only, never markup. */
+export function element(name, { data = {}, aria = {}, ...properties } = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   Object.assign(made.dataset, data);
+  for (const [key, value] of Object.entries(aria)) made.setAttribute(`aria-${key}`, value);
   made.append(...children);
   return made;
 }

@@ -23,7 +23,7 @@ export function showPeople(list, { self, others, remove }) {
 }
 
 function newCard(member) {
-  const avatar = element("span", { className: "avatar", ariaHidden: "true" });
+  const avatar = element("span", { className: "avatar", aria: { hidden: true } });
   avatar.style.setProperty("--hue", hueOf(member.identity));
   const card = element(
     "li",
@@ -49,8 +49,8 @@ function fill(card, member, { own, remove }) {
   set(card.querySelector(".mood"), mood);
   const button = card.children[4];
   if (remove && !own && !button) {
-    const out = element("button", { type: "button", className: "small", textContent: "Remove" });
-    out.ariaLabel = `Remove ${nameOf(member)}`;
+    const aria = { label: `Remove ${nameOf(member)}` };
+    const out = element("button", { type: "button", className: "small", textContent: "Remove", aria });
     out.onclick = () => remove(member);
     card.append(out);
   } else if (!remove) button?.remove();

@@ -57,7 +57,7 @@ function render(room) {
   byId("host").hidden = !host;
   showPeople(byId("people"), { self, others, remove: host && ((member) => room.kick(member.participant_id)) });
   byId("people-title").textContent = others.length ? `Here now: ${others.length + 1}` : "Here now: only you";
-  for (const button of byId("moods").children) button.ariaPressed = `${button.value === self.state?.mood}`;
+  for (const button of byId("moods").children) button.setAttribute("aria-pressed", button.value === self.state?.mood);
   byId("warning").hidden = !warning;
   write(byId("warning-text"), warning?.message ?? "");
   byId("stay").hidden = warning?.code !== "session_idle";
@@ -78,7 +78,7 @@ function tick(room) {
 
 function showMoods(room) {
   const buttons = MOODS.map((mood) => {
-    const button = element("button", { type: "button", value: mood, textContent: mood, ariaPressed: "false" });
+    const button = element("button", { type: "button", value: mood, textContent: mood, aria: { pressed: false } });
     button.onclick = () => room.set({ mood: room.getSnapshot().self?.state?.mood === mood ? null : mood });
     return button;
   });
