@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { eventually, events, join, launch, snapshot, until } from "./browser.js";
+import { Network } from "./network.js";
 import { PlainChromium } from "./pipe.js";
 import { Server } from "./server.js";
 
@@ -18,26 +19,30 @@ const THROTTLED = ["--enable-features=IntensiveWakeUpThrottling:grace_period_sec
 const SETTLES_FOR_MS = 12_000;
 const HIDDEN_FOR_MS = 20_000;
 const FROZEN_FOR_MS = 12_000;
+const CUT_MS = 5_000;
 
 let server;
 let watching;
 let browser;
+let network;
 before(async () => {
   server = await Server.start(SCALED);
   watching = await launch();
   browser = await PlainChromium.launch(THROTTLED);
+  network = await Network.to(server.port);
 });
 after(async () => {
   await browser?.close();
   await watching?.close();
+  await network?.end();
   await server?.end();
 });
 
 /** Somebody who watches, and a tab that is in the same room. */
-async function meet() {
+async function meet(url = server.url) {
   const { session, token } = await server.room();
   const ben = await join(watching, server.url, { token, name: "Ben" });
-  const ann = await browser.tab(`${server.url}/`);
+  const ann = await browser.tab(`${url}/`);
   const enter = async (options) => {
     const { createRollcall } = await import("/sdk/rollcall.js");
     globalThis.room = createRollcall().join(options);
@@ -92,5 +97,23 @@ test("a frozen tab is back as who it was when it thaws", async () => {
   const after = await now();
   assert.equal(after.status, "connected");
   assert.equal(after.self.participant_id, before.self.participant_id);
+  assert.deepEqual(await events(ben, "leave"), []);
+});
+
+test("a hidden tab whose network was cut comes back while it is hidden", async (context) => {
+  const { ben, ann, now, status } = await meet(network.url);
+  const before = await now();
+  await browser.tab("about:blank");
+  await status("away");
+  await passes(SETTLES_FOR_MS);
+  network.cut();
+  await status("reconnecting");
+  await passes(CUT_MS);
+  network.restore();
+  const backAt = Date.now();
+  await status("away");
+  context.diagnostic(`back after ${Date.now() - backAt} ms`);
+  assert.equal(await ann.evaluate("document.visibilityState"), "hidden");
+  assert.equal((await now()).self.participant_id, before.self.participant_id);
   assert.deepEqual(await events(ben, "leave"), []);
 });
