@@ -55,6 +55,7 @@ async function meet(url = server.url) {
   const now = () => ann.evaluate("room.getSnapshot()");
   const status = (status) => until(ben, ({ others }) => others[0]?.status === status);
   await status("active");
+  await eventually("joined", async () => (await now()).status === "connected");
   return { session, ben, ann, now, status };
 }
 
