@@ -15,20 +15,29 @@ CARGO := cargo
 POSTGRES_PLACES := /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/bin /usr/local/pgsql/bin \
 	/opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin
 
+# Where sdk/test/browser/browser.js looks for it.
+CHROMIUM_PLACES := /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do \
-		printf '  make %-8s %s\n' "$$name" "$$text"; done
+		printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 .PHONY: dev
 dev: need-cargo need-postgres ## Build and run everything on this computer
 	$(CARGO) run -- dev $(ARGS)
 
 .PHONY: test
-test: need-cargo need-postgres ## Run every check and every test
+test: need-cargo need-postgres need-node need-chromium ## Run every check and every test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
+	$(MAKE) test-sdk
+
+.PHONY: test-sdk
+test-sdk: need-cargo need-postgres need-node need-chromium ## Run the tests of the browser client, in Chromium too
+	$(CARGO) build --package rollcall
+	cd sdk && npm ci --no-audit --no-fund && npm test
 
 .PHONY: docs
 docs: need-cargo ## Write the generated documents anew
@@ -65,7 +74,7 @@ deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }
 	$(CARGO) deny check
 
-.PHONY: need-cargo need-postgres
+.PHONY: need-cargo need-postgres need-node need-chromium
 need-cargo:
 	@command -v $(CARGO) > /dev/null || { echo "Rust is missing: https://rustup.rs" >&2; exit 69; }
 
@@ -73,3 +82,11 @@ need-postgres:
 	@for place in $${ROLLCALL_PG_BIN:-} $$(pg_config --bindir 2> /dev/null || true) $${PATH//:/ } $(POSTGRES_PLACES); do \
 		if [ -x "$$place/initdb" ] && [ -x "$$place/postgres" ]; then exit 0; fi; done; \
 	echo "PostgreSQL is missing: apt-get install postgresql, dnf install postgresql-server, or brew install postgresql@17" >&2; exit 69
+
+need-node:
+	@[ "$$(node -p 'process.versions.node.split(".")[0]' 2> /dev/null || echo 0)" -ge 20 ] && command -v npm > /dev/null || \
+		{ echo "Node 20 or newer with npm is missing: https://nodejs.org, or brew install node" >&2; exit 69; }
+
+need-chromium:
+	@for place in "$${CHROMIUM:-}" $(CHROMIUM_PLACES); do if [ -x "$$place" ]; then exit 0; fi; done; \
+	echo "Chromium is missing: apt-get install chromium, or set CHROMIUM to the path of Chromium or Chrome" >&2; exit 69

@@ -1,4 +1,5 @@
-//! What `dev` prepares so that a newcomer can start: a tenant, an API key, a demo session and an invite into it.
+//! What `dev` prepares so that a newcomer can start: a tenant, an API key, a demo session and invites into it, for a
+//! guest and for a host.
 
 use rollcall_core::Actor;
 
@@ -45,11 +46,14 @@ async fn prepare(app: &App) -> Result<Demo, ControlError> {
     };
     let session_id = rollcall_core::SessionId(session.id);
     let invite = control.create_invite(&call, session_id, NewInvite::default()).await?.value;
+    let host = NewInvite { role: "host".to_owned(), ..NewInvite::default() };
+    let host_invite = control.create_invite(&call, session_id, host).await?.value;
     Ok(Demo {
         api_key: key.expose().to_owned(),
         tenant_id: tenant.id,
         session_id: session.id,
         invite_token: invite.token,
         invite_url: invite.url,
+        host_invite_url: host_invite.url,
     })
 }

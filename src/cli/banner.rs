@@ -35,6 +35,7 @@ pub struct Demo {
     pub session_id: Uuid,
     pub invite_token: String,
     pub invite_url: String,
+    pub host_invite_url: String,
 }
 
 impl std::fmt::Debug for Demo {
@@ -92,6 +93,7 @@ fn banner(ready: &Ready<'_>) -> String {
     if let Some(demo) = demo {
         lines.push(("API key", demo.api_key.clone()));
         lines.push(("Invite link", demo.invite_url.clone()));
+        lines.push(("Host's link", demo.host_invite_url.clone()));
     }
     lines.push(("Database", format!("{}\n{}", ready.database, redact_url(ready.database_url))));
     lines.push(("Data", data_dir.display().to_string()));
@@ -129,6 +131,7 @@ mod tests {
             session_id: Uuid::from_u128(2),
             invite_token: "rci_example".to_owned(),
             invite_url: "http://127.0.0.1:7655/join#rci_example".to_owned(),
+            host_invite_url: "http://127.0.0.1:7655/join#rci_host".to_owned(),
         }
     }
 
@@ -165,6 +168,7 @@ mod tests {
                 "api_key",
                 "data_dir",
                 "database_url",
+                "host_invite_url",
                 "invite_token",
                 "invite_url",
                 "listen",
@@ -185,6 +189,7 @@ mod tests {
             "ws://127.0.0.1:7655/v1/ws",
             "rck_example",
             "/join#rci_example",
+            "/join#rci_host",
             "Ctrl-C",
             path.as_str(),
         ] {

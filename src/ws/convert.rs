@@ -67,7 +67,9 @@ pub(super) fn encode_event(event: &Event) -> Bytes {
         },
         Event::Extended { ends_at } => ServerMessage::Extended { ends_at: rfc3339(*ends_at) },
         Event::Ended { reason } => {
-            ServerMessage::Ended { code: reason.as_str(), message: ended_text(*reason).into(), recoverable: true }
+            let message = ended_text(*reason).into();
+            let hint = ErrorCode::SessionEnded.hint();
+            ServerMessage::Ended { code: reason.as_str(), message, hint, recoverable: true }
         }
     };
     encode(&message)
@@ -77,7 +79,13 @@ pub(super) fn encode_error(code: ErrorCode, detail: Option<&str>, retry_after: O
     let message = detail.map_or(code.message().into(), |detail| format!("{} ({detail})", code.message()).into());
     let retry_after = retry_after.or((code.retry() == Retry::Later).then_some(RETRY_AFTER_DEFAULT));
     let retry_after_ms = retry_after.map(|after| after.as_millis() as u64);
-    encode(&ServerMessage::Error(ErrorMessage { code, message, retry: code.retry(), retry_after_ms }))
+    encode(&ServerMessage::Error(ErrorMessage {
+        code,
+        message,
+        hint: code.hint(),
+        retry: code.retry(),
+        retry_after_ms,
+    }))
 }
 
 /// Writes a pong without allocating: ids were checked to be a JSON scalar when the ping was read.

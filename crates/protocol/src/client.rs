@@ -10,6 +10,7 @@ pub const PING_ID_BYTES_MAX: usize = 64;
 
 /// One decoded frame.
 #[derive(Debug)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(tag = "type", rename_all = "snake_case"))]
 pub enum ClientMessage<'a> {
     Join(Box<JoinRequest>),
     Ping(PingRequest<'a>),
@@ -23,6 +24,7 @@ pub enum ClientMessage<'a> {
 
 /// First frame of every socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct JoinRequest {
     /// Invite token, JWT or resume token.
     pub token: String,
@@ -33,6 +35,7 @@ pub struct JoinRequest {
     pub name: Option<String>,
     /// The app's own state, any JSON value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(type = "unknown"))]
     pub state: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientInfo>,
@@ -40,6 +43,7 @@ pub struct JoinRequest {
 
 /// What the client says of itself.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct ClientInfo {
     /// On a resume: how many milliseconds ago the client saw its old socket close. After a crash of the server the old
     /// span is extended by this testimony, never beyond what the crashed server itself had on record.
@@ -51,9 +55,11 @@ pub struct ClientInfo {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct PingRequest<'a> {
     /// Echoed in the pong as it is: a JSON string or number of at most [`PING_ID_BYTES_MAX`] bytes.
     #[serde(borrow, default)]
+    #[cfg_attr(test, ts(optional, type = "string | number"))]
     pub id: Option<&'a RawValue>,
     /// `true`: the person is active. `false`: the person does not see the page. Absent: says nothing about the person.
     #[serde(default)]
@@ -61,11 +67,14 @@ pub struct PingRequest<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct UpdateRequest {
+    #[cfg_attr(test, ts(type = "unknown"))]
     pub state: Box<RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct EndRequest {
     /// Free text for the audit trail.
     #[serde(default)]
@@ -73,11 +82,13 @@ pub struct EndRequest {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ExtendRequest {
     pub by_s: u64,
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct KickRequest {
     pub participant_id: String,
 }

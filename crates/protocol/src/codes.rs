@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a client should do after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum Retry {
     /// Trying again cannot help.
@@ -49,6 +50,7 @@ macro_rules! error_codes {
     ($($variant:ident $text:literal $close:expr, $retry:ident, $message:literal, $hint:literal;)+) => {
         /// Every public error code, on the socket and in HTTP problems.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(test, derive(ts_rs::TS))]
         #[serde(rename_all = "snake_case")]
         pub enum ErrorCode { $($variant),+ }
 

@@ -6,6 +6,8 @@
 pub mod client;
 pub mod codes;
 pub mod server;
+#[cfg(test)]
+mod typescript;
 
 pub use client::{ClientMessage, ExtendRequest, FrameError, JoinRequest, KickRequest};
 pub use codes::{CloseCode, ErrorCode, Retry};

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::codes::{ErrorCode, Retry};
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage<'a> {
     Joined(JoinedMessage<'a>),
@@ -23,6 +24,7 @@ pub enum ServerMessage<'a> {
     },
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(test, ts(optional, type = "string | number"))]
         id: Option<&'a RawValue>,
         server_time: String,
     },
@@ -38,6 +40,8 @@ pub enum ServerMessage<'a> {
     Ended {
         code: &'static str,
         message: Cow<'a, str>,
+        /// What a developer or operator does next.
+        hint: &'static str,
         recoverable: bool,
     },
     Error(ErrorMessage<'a>),
@@ -45,6 +49,7 @@ pub enum ServerMessage<'a> {
 
 /// The answer to a join. Sent only after the join is durable.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct JoinedMessage<'a> {
     pub session: SessionInfo<'a>,
     #[serde(rename = "self")]
@@ -60,6 +65,7 @@ pub struct JoinedMessage<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct SessionInfo<'a> {
     pub id: String,
     pub title: Option<&'a str>,
@@ -69,6 +75,7 @@ pub struct SessionInfo<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OwnInfo<'a> {
     pub participant_id: String,
     pub connection_id: String,
@@ -77,6 +84,7 @@ pub struct OwnInfo<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Participant<'a> {
     pub participant_id: String,
     pub identity: &'a str,
@@ -85,7 +93,9 @@ pub struct Participant<'a> {
     pub name: Option<&'a str>,
     pub role: &'a str,
     /// `active`, `away` or `reconnecting`.
+    #[cfg_attr(test, ts(type = "\"active\" | \"away\" | \"reconnecting\""))]
     pub status: &'static str,
+    #[cfg_attr(test, ts(type = "unknown"))]
     pub state: Option<&'a RawValue>,
     pub connections: u32,
     pub joined_at: String,
@@ -93,17 +103,22 @@ pub struct Participant<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Leave {
     pub participant_id: String,
     pub reason: &'static str,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ErrorMessage<'a> {
     pub code: ErrorCode,
     /// A sentence that may be shown to a visitor.
     pub message: Cow<'a, str>,
+    /// What a developer or operator does next.
+    pub hint: &'static str,
     pub retry: Retry,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub retry_after_ms: Option<u64>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::deadlines::TimerKey;
 use super::{
     CloseProof, CloseReason, Closing, Connection, Effect, Event, Join, Joined, Member, Participant, Recipients,
-    Session, SessionView,
+    Session, SessionView, Warned,
 };
 use crate::ids::ParticipantId;
 use crate::record::SessionFact;
@@ -28,6 +28,7 @@ impl Session {
         self.flush_presence_if_due(now, effects);
         self.deliver_joined(member, now, effects);
         self.note_activity(now, effects);
+        self.deliver_standing_warning(member, now, effects);
         Ok(())
     }
 
@@ -168,6 +169,14 @@ impl Session {
         };
         let event = Event::Joined(Box::new(joined));
         effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
+    }
+
+    /// Who comes after everybody was warned has to know it too.
+    fn deliver_standing_warning(&self, member: Member, now: Timestamp, effects: &mut Vec<Effect>) {
+        if let Some(Warned { cause, ends_at, .. }) = self.warned {
+            let event = Event::Warning { cause, ends_at, in_time: ends_at.since(now) };
+            effects.push(Effect::Deliver { to: Recipients::One(member.connection), event });
+        }
     }
 
     /// Tells a socket to go and takes it out of presence at once. Its span is recorded when the peer has answered or

@@ -276,6 +276,11 @@ impl Driver {
                 Event::Snapshot(snapshot) => {
                     self.readers.insert(connection, Reader::new(&snapshot));
                 }
+                Event::Warning { ends_at, in_time, .. } => {
+                    assert!(self.readers.contains_key(&connection), "warned before it was greeted");
+                    assert_eq!(ends_at, self.now + in_time);
+                    assert!(in_time > Duration::ZERO, "a session that is over warns nobody");
+                }
                 other => panic!("not for one: {other:?}"),
             },
             Effect::Deliver { to: Recipients::All, event } => {

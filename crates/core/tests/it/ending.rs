@@ -112,6 +112,20 @@ fn join_withdraws_a_warning_after_it_was_greeted() {
 }
 
 #[test]
+fn who_joins_after_the_warning_is_told_too() {
+    check(
+        "quiet; create idle=60s max=100s warn=30s; join a; +40s; ping a active; +35s; loud; join b",
+        expect![[r#"
+            75s     record participant_joined b guest
+            75s     record connection_opened b
+            75s     all <- presence 2: +b(active x1)
+            75s     b <- joined as guest 2:[a(active x1) b(active x1)]
+            75s     b <- warning max_duration ends 100s in 25s
+        "#]],
+    );
+}
+
+#[test]
 fn late_tick_sends_only_the_nearest_warning() {
     check(
         "quiet; create idle=60s warn=30s,10s; join a; loud; late 55s; tick; +5s",
