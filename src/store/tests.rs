@@ -3,9 +3,10 @@
 //! `ROLLCALL_TEST_DATABASE_URL` names a server on which databases may be made; without it a throw-away cluster is
 //! started from the installed binaries and stops with the test program.
 
+mod chain;
 mod cleanup;
 mod functions;
-mod history;
+pub(crate) mod history;
 mod ledger;
 mod live;
 mod speed;
