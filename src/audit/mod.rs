@@ -8,6 +8,7 @@ pub mod checkpointer;
 pub mod export;
 pub mod folder;
 pub mod key;
+pub mod kinds;
 pub mod lines;
 pub mod note;
 pub mod proof;
