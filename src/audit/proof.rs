@@ -153,7 +153,7 @@ pub fn check(text: &str, keys: &[PublicKey]) -> Result<Proven, AuditError> {
     }
     let line = &proof.checkpoint;
     let seen = line.heads.iter().find(|one| one.epoch == event.epoch);
-    if !seen.is_some_and(|seen| (seen.last_seq, seen.hash.0) == (last_seq, head)) {
+    if seen.is_none_or(|seen| (seen.last_seq, seen.hash.0) != (last_seq, head)) {
         return Err(no("the checkpoint did not see this chain"));
     }
     let entry = CheckpointEntry {
