@@ -14,8 +14,11 @@ begin
     end if;
     update rollcall.node_epochs set applied_seq = applied_seq + v_count where epoch = 0
     returning applied_seq - v_count into strict v_seq;
-    insert into rollcall.session_audit_log (occurred_at, epoch, seq, tenant_id, session_id, event_type, actor, metadata)
-    select e.occurred_at, 0, v_seq + e.place, e.tenant_id, e.session_id, p_event_type, p_actor, e.metadata
+    insert into rollcall.session_audit_log
+        (occurred_at, epoch, seq, tenant_id, session_id, event_type, actor, metadata, leaf)
+    select e.occurred_at, 0, v_seq + e.place, e.tenant_id, e.session_id, p_event_type, p_actor, e.metadata,
+           rollcall.audit_leaf(0, v_seq + e.place, e.occurred_at, e.tenant_id, e.session_id, null, null, p_event_type,
+                               p_actor, e.metadata)
     from unnest(p_tenant_ids, p_session_ids, p_metadata, p_occurred_at) with ordinality
         as e (tenant_id, session_id, metadata, occurred_at, place)
     order by e.place;

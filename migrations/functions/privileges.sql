@@ -26,10 +26,7 @@ begin
             rollcall.invite_uses to rollcall_server;
         -- The ledger grows; it does not change.
         for v_ledger in
-            select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = 'rollcall.session_audit_log'::regclass
-            union all values ('rollcall.session_audit_log'::regclass), ('rollcall.evidence_marks'::regclass),
-                             ('rollcall.refused_records'::regclass), ('rollcall.billing_statements'::regclass),
-                             ('rollcall.billing_adjustments'::regclass)
+            select distinct t.tgrelid from pg_catalog.pg_trigger t where t.tgfoid = 'rollcall.deny_change()'::regprocedure
         loop
             execute format('revoke update, delete, truncate on %s from rollcall_server', v_ledger);
         end loop;
@@ -79,10 +76,25 @@ begin
     if exists (select from pg_catalog.pg_roles where rolname = 'rollcall_auditor') then
         grant usage on schema rollcall to rollcall_auditor;
         grant select on rollcall.session_audit_log, rollcall.evidence_marks, rollcall.refused_records, rollcall.node_epochs, rollcall.sessions,
-            rollcall.participants, rollcall.participation_spans to rollcall_auditor;
+            rollcall.participants, rollcall.participation_spans, rollcall.audit_log_all, rollcall.audit_batches,
+            rollcall.audit_log_identity, rollcall.audit_checkpoints, rollcall.audit_checkpoint_heads, rollcall.audit_detached
+            to rollcall_auditor;
         grant select (tenant_id, name, created_at) on rollcall.tenants to rollcall_auditor;
         grant execute on function rollcall.presence_at(uuid, timestamptz), rollcall.check_session(uuid),
-            rollcall.get_billing_watermark()
+            rollcall.get_billing_watermark(),
+            rollcall.audit_field(bytea),
+            rollcall.audit_leaf(bigint, bigint, timestamptz, uuid, uuid, uuid, text, text, text, jsonb),
+            rollcall.audit_mark_leaf(bigint, bigint, timestamptz, integer),
+            rollcall.audit_refused_leaf(bigint, bigint, bytea, text),
+            rollcall.merkle_root(bytea[]),
+            rollcall.audit_batch_hash(bytea, bytea, bigint, bigint, bigint, timestamptz),
+            rollcall.audit_leaves(bigint, bigint, bigint),
+            rollcall.audit_checkpoint_leaf(integer, bigint, timestamptz, bytea),
+            rollcall.verify_audit_records(bigint, bigint, bigint, bytea, text),
+            rollcall.verify_audit_epoch(bigint, timestamptz),
+            rollcall.verify_audit_checkpoints(bigint, timestamptz),
+            rollcall.verify_audit_triggers(),
+            rollcall.verify_audit_chain(bigint, timestamptz)
             to rollcall_auditor;
     end if;
 end

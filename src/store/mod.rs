@@ -8,11 +8,13 @@
 mod admission;
 pub mod analytics;
 pub mod audit;
+pub mod chain;
 pub mod changes;
 pub mod epochs;
 pub mod error;
 pub mod idempotency;
 pub mod invites;
+mod jsonb;
 pub mod keys;
 pub mod ledger;
 pub mod live;
@@ -24,7 +26,7 @@ pub mod sessions;
 pub mod tenants;
 #[cfg(test)]
 pub(crate) mod tests;
-mod upkeep;
+pub mod upkeep;
 pub mod usage;
 
 use std::str::FromStr;

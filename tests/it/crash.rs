@@ -184,7 +184,7 @@ async fn a_record_that_postgres_refuses_is_kept_and_stops_nobody() {
     ann.ping(None).await;
     app.eventually_counts("select count(*) from rollcall.refused_records", 1).await;
     ann.send(json!({ "type": "update", "state": "fine" })).await;
-    app.eventually_counts("select count(*) from rollcall.session_audit_log where metadata->>'state' = 'fine'", 1).await;
+    app.eventually_counts("select count(*) from rollcall.participants where state = '\"fine\"'", 1).await;
     let kept = app.database.text("select convert_from(body, 'UTF8')::jsonb from rollcall.refused_records").await;
     assert!(kept.contains("poison") && kept.contains(&session), "{kept}");
     assert_dense(&app).await;
