@@ -29,6 +29,8 @@ const FUNCTIONS: &[(&str, &str)] = functions![
     "epoch_lost_after",
     "coverage_seconds",
     "check_arguments",
+    "scope_tenant_id",
+    "check_may_write",
     "clipped_spans",
     "time_buckets",
     "get_billing_watermark",
