@@ -26,6 +26,7 @@ pub mod tenants;
 pub(crate) mod tests;
 mod upkeep;
 pub mod usage;
+pub mod usage_export;
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -15,3 +15,4 @@ mod journal;
 mod outage;
 mod presence;
 mod sessions;
+mod usage_export;

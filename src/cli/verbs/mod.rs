@@ -8,6 +8,7 @@ mod key;
 mod server;
 mod session;
 mod tenant;
+mod usage;
 
 use clap::CommandFactory as _;
 use serde_json::json;
@@ -35,6 +36,7 @@ pub async fn run(cli: Cli, output: OutputFormat) -> Result<(), Failure> {
         Verb::Tenant(verb) => tenant::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Session(verb) => session::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Invite(verb) => invite::run(&tool_config(&inputs)?, verb, output).await,
+        Verb::Usage(verb) => usage::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Db(verb) => db::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Config(verb) => configuration::run(&inputs, &verb, output),
         Verb::Openapi => print_json(&crate::http::document()),
