@@ -3,7 +3,7 @@
 create or replace function rollcall.is_passive_event(p_event_type text) returns boolean
     language sql immutable parallel safe as $$
     select p_event_type in ('session_ended', 'session_end_superseded', 'session_warned', 'participant_left',
-                            'presence_changed', 'invite_expired', 'invite_revoked')
+                            'presence_changed', 'invite_expired', 'invite_revoked', 'participant_erased')
 $$;
 
 comment on function rollcall.is_passive_event(text) is

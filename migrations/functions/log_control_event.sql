@@ -19,14 +19,19 @@ declare
     v_seq bigint;
     v_known_type text;
     v_scope uuid := coalesce(p_session_id, p_tenant_id);
+    v_occurred_at timestamptz := coalesce(p_occurred_at, clock_timestamp());
 begin
+    if not isfinite(v_occurred_at) then
+        raise exception 'an event needs a finite time, not %', v_occurred_at
+            using errcode = 'invalid_parameter_value', hint = 'Leave it out for now.';
+    end if;
     if p_tenant_id is null or p_actor is null then
         raise exception 'an event needs a tenant and an actor' using errcode = 'invalid_parameter_value';
     end if;
     if p_event_type is null
        or p_event_type not in ('tenant_created', 'key_created', 'key_revoked', 'session_created', 'session_updated',
-                               'session_extended', 'session_ended', 'session_recovered', 'participant_barred', 'invite_created',
-                               'invite_revoked')
+                               'session_extended', 'session_ended', 'session_recovered', 'participant_barred', 'participant_erased',
+                               'invite_created', 'invite_revoked')
           and not rollcall.is_app_event(p_event_type) then
         raise exception 'unknown event type "%"', coalesce(p_event_type, 'null')
             using errcode = 'invalid_parameter_value',
@@ -63,9 +68,10 @@ begin
     end if;
     update rollcall.node_epochs set applied_seq = v_seq where epoch = 0;
     insert into rollcall.session_audit_log
-        (occurred_at, epoch, seq, tenant_id, session_id, participant_id, event_type, actor, metadata)
-    values (coalesce(p_occurred_at, clock_timestamp()), 0, v_seq, p_tenant_id, p_session_id, p_participant_id,
-            p_event_type, p_actor, p_metadata);
+        (occurred_at, epoch, seq, tenant_id, session_id, participant_id, event_type, actor, metadata, leaf)
+    values (v_occurred_at, 0, v_seq, p_tenant_id, p_session_id, p_participant_id, p_event_type, p_actor, p_metadata,
+            rollcall.audit_leaf(0, v_seq, v_occurred_at, p_tenant_id, p_session_id, p_participant_id, null, p_event_type,
+                                p_actor, p_metadata));
     return v_seq;
 end
 $$;

@@ -5,6 +5,7 @@
 //! gets one statement over arrays ([`fold`]), in the lock order stated in the first migration.
 
 mod audit;
+mod chain;
 pub mod fold;
 mod write;
 
@@ -125,15 +126,18 @@ async fn set_aside(
     let body = serde_json::to_vec(record).expect("a record is plain data");
     let mut tx = conn.begin().await?;
     if advance(&mut tx, epoch, seq - 1, seq, None, lease).await? {
+        let leaf = chain::refused_leaf(epoch, seq, &body, &reason);
         sqlx::query!(
-            "insert into rollcall.refused_records (epoch, seq, body, error) values ($1, $2, $3, $4)",
+            "insert into rollcall.refused_records (epoch, seq, body, error, leaf) values ($1, $2, $3, $4, $5)",
             epoch.0,
             seq,
             body,
             reason,
+            leaf.as_slice(),
         )
         .execute(&mut *tx)
         .await?;
+        chain::seal_one(&mut tx, epoch, seq, leaf).await?;
     }
     tx.commit().await?;
     Ok(())

@@ -8,11 +8,13 @@
 mod admission;
 pub mod analytics;
 pub mod audit;
+pub mod chain;
 pub mod changes;
 pub mod epochs;
 pub mod error;
 pub mod idempotency;
 pub mod invites;
+mod jsonb;
 pub mod keys;
 pub mod ledger;
 pub mod live;

@@ -4,10 +4,11 @@
 //! are arguments, so the same commands always give the same effects, and a simulation can run years in seconds.
 //!
 //! Reading order: [`ids`] and [`time`] (the vocabulary), [`record`] (what goes into the ledger), [`session`] (the state
-//! machine), [`presence`] (what other people see).
+//! machine), [`presence`] (what other people see), [`chain`] (how the ledger is made tamper-evident).
 //!
 //! **Invariant:** nothing here does I/O, reads a clock or draws a random number.
 
+pub mod chain;
 pub mod connection;
 pub mod ids;
 pub mod presence;

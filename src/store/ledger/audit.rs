@@ -1,14 +1,78 @@
 //! From a record to its row in the audit trail. Never a name, an identity or a token: the trail cannot be erased.
 
-use rollcall_core::{Actor, ConnectionId, Record, SessionFact};
+use std::collections::HashSet;
+
+use rollcall_core::chain::{EventEntry, Hash};
+use rollcall_core::{
+    Actor, ConnectionId, Epoch, Fact, ParticipantId, Record, SessionFact, SessionId, TenantId, Timestamp,
+};
 use serde_json::{Value, json};
 
-use crate::store::mapping::{actor_text, storable_json, to_utc};
+use crate::store::jsonb::jsonb_text;
+use crate::store::mapping::{actor_text, from_utc, storable_json, to_utc};
 
 /// What becomes of an end that found the session ended already.
-pub const END_SUPERSEDED: &str = "session_end_superseded";
+const END_SUPERSEDED: &str = "session_end_superseded";
 
-pub fn connection(fact: &SessionFact) -> Option<ConnectionId> {
+/// A row of the trail as it is written.
+#[derive(Debug)]
+pub struct Row {
+    pub seq: i64,
+    pub at: Timestamp,
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub participant: Option<ParticipantId>,
+    pub connection: Option<String>,
+    pub event_type: &'static str,
+    pub actor: String,
+    /// In the text form of jsonb, so that what is hashed is what is stored.
+    pub metadata: String,
+    pub leaf: Hash,
+}
+
+/// The rows of a batch. `effective_ends` are the places of the records whose end of a session took effect.
+pub fn rows(epoch: Epoch, first_seq: i64, records: &[Record], effective_ends: &HashSet<usize>) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(records.len());
+    for (index, record) in records.iter().enumerate() {
+        let Fact::Session { tenant, session, fact } = &record.fact else { continue };
+        let is_end = matches!(fact, SessionFact::SessionEnded { .. });
+        let superseded = is_end && !effective_ends.contains(&index);
+        let mut row = Row {
+            seq: first_seq + index as i64,
+            at: record.at,
+            tenant: *tenant,
+            session: *session,
+            participant: fact.participant(),
+            connection: connection(fact).map(|id| id.to_string()),
+            event_type: if superseded { END_SUPERSEDED } else { fact.event_type() },
+            actor: actor(fact),
+            metadata: metadata(record, fact),
+            leaf: [0; 32],
+        };
+        row.leaf = row.entry(epoch).leaf();
+        rows.push(row);
+    }
+    rows
+}
+
+impl Row {
+    fn entry(&self, epoch: Epoch) -> EventEntry<'_> {
+        EventEntry {
+            epoch: epoch.0,
+            seq: self.seq,
+            occurred_at: from_utc(to_utc(self.at)),
+            tenant: self.tenant.0,
+            session: Some(self.session.0),
+            participant: self.participant.map(|participant| participant.0),
+            connection: self.connection.as_deref(),
+            event_type: self.event_type,
+            actor: &self.actor,
+            metadata: &self.metadata,
+        }
+    }
+}
+
+fn connection(fact: &SessionFact) -> Option<ConnectionId> {
     match fact {
         SessionFact::ConnectionOpened { connection, .. }
         | SessionFact::ConnectionClosed { connection, .. }
@@ -17,7 +81,7 @@ pub fn connection(fact: &SessionFact) -> Option<ConnectionId> {
     }
 }
 
-pub fn actor(fact: &SessionFact) -> String {
+fn actor(fact: &SessionFact) -> String {
     match fact {
         SessionFact::SessionEnded { by, .. } | SessionFact::ParticipantLeft { by, .. } => actor_text(by),
         SessionFact::ParticipantJoined { participant, .. }
@@ -32,7 +96,7 @@ pub fn actor(fact: &SessionFact) -> String {
     }
 }
 
-pub fn metadata(record: &Record, fact: &SessionFact) -> String {
+fn metadata(record: &Record, fact: &SessionFact) -> String {
     let value = match fact {
         SessionFact::SessionStarted => return "{}".to_owned(),
         SessionFact::SessionEnded { reason, .. } => json!({ "reason": reason.as_str() }),
@@ -54,15 +118,14 @@ pub fn metadata(record: &Record, fact: &SessionFact) -> String {
         SessionFact::ConnectionCloseAmended { uncertainty_us, .. } => json!({ "uncertainty_us": uncertainty_us }),
         SessionFact::PresenceChanged { status, .. } => json!({ "status": status.as_str() }),
         SessionFact::ParticipantLeft { reason, .. } => json!({ "reason": reason.as_str() }),
-        SessionFact::StateUpdated { state, .. } => {
-            return match storable_json(state) {
-                Some(state) => format!("{{\"state\":{state}}}"),
-                None => json!({ "refused": "not storable as jsonb" }).to_string(),
-            };
-        }
+        // Not the state itself: the app may put anything into it, and the trail cannot be erased (docs/adr/0008).
+        SessionFact::StateUpdated { state, .. } => match storable_json(state) {
+            Some(state) => json!({ "bytes": state.len() }),
+            None => json!({ "refused": "not storable as jsonb" }),
+        },
         SessionFact::InviteExpired { invite } => json!({ "invite_id": invite }),
     };
-    without_nulls(value).to_string()
+    jsonb_text(&without_nulls(value))
 }
 
 /// A field that does not apply is left out.

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use rollcall_core::{ConnectionId, Epoch, Fact, Heard, LeaveReason, Record, SessionFact, SessionId, Timestamp};
+use rollcall_core::{Epoch, Heard, LeaveReason, Record, SessionId, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::audit;
 use super::fold::{Arrival, Folded, ParticipantFold, Person};
+use super::{audit, chain};
 use crate::store::StoreError;
 use crate::store::mapping::to_utc;
 
@@ -30,7 +30,11 @@ pub(super) async fn write(
     write_closed(conn, &folded).await?;
     write_heard(conn, epoch, &folded).await?;
     write_marks(conn, epoch, &folded).await?;
-    write_audit(conn, epoch, first_seq, records, &effective_ends).await
+    let rows = audit::rows(epoch, first_seq, records, &effective_ends);
+    write_audit(conn, epoch, &rows).await?;
+    // Last: it reads back what the batch brought.
+    chain::seal(conn, epoch, first_seq, records, &folded, &rows).await?;
+    Ok(rows.len() as u64)
 }
 
 /// Finds the people behind connections of earlier batches.
@@ -270,53 +274,35 @@ async fn write_marks(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> 
         &column.of(|(seq, ..)| *seq),
         &column.of(|(_, at, _)| to_utc(*at)),
         &column.of(|(.., connections)| *connections),
+        &column.of(|mark| chain::mark_leaf(epoch, mark).to_vec()),
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-async fn write_audit(
-    conn: &mut PgConnection,
-    epoch: Epoch,
-    first_seq: i64,
-    records: &[Record],
-    effective_ends: &HashSet<usize>,
-) -> Result<u64, StoreError> {
-    let rows: Vec<_> = records
-        .iter()
-        .enumerate()
-        .filter_map(|(index, record)| match &record.fact {
-            Fact::Session { tenant, session, fact } => Some((index, record, *tenant, *session, fact)),
-            Fact::EvidenceMark { .. } => None,
-        })
-        .collect();
+async fn write_audit(conn: &mut PgConnection, epoch: Epoch, rows: &[audit::Row]) -> Result<(), StoreError> {
     if rows.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
-    let event_type = |index: usize, fact: &SessionFact| {
-        let is_end = matches!(fact, SessionFact::SessionEnded { .. });
-        let superseded = is_end && !effective_ends.contains(&index);
-        if superseded { audit::END_SUPERSEDED } else { fact.event_type() }.to_owned()
-    };
-    let connection = |fact| audit::connection(fact).map(|id: ConnectionId| id.to_string());
-    let column = Columns(&rows);
-    let inserted = sqlx::query_file!(
+    let column = Columns(rows);
+    sqlx::query_file!(
         "src/store/queries/ledger_audit.sql",
         epoch.0,
-        &column.of(|(_, record, ..)| to_utc(record.at)),
-        &column.of(|(index, ..)| first_seq + *index as i64),
-        &column.of(|(_, _, tenant, ..)| tenant.0),
-        &column.of(|(_, _, _, session, _)| session.0),
-        &column.of(|(.., fact)| fact.participant().map(|participant| participant.0)) as &[Option<Uuid>],
-        &column.of(|(.., fact)| connection(fact)) as &[Option<String>],
-        &column.of(|(index, .., fact)| event_type(*index, fact)),
-        &column.of(|(.., fact)| audit::actor(fact)),
-        &column.of(|(_, record, .., fact)| audit::metadata(record, fact)),
+        &column.of(|row| to_utc(row.at)),
+        &column.of(|row| row.seq),
+        &column.of(|row| row.tenant.0),
+        &column.of(|row| row.session.0),
+        &column.of(|row| row.participant.map(|participant| participant.0)) as &[Option<Uuid>],
+        &column.of(|row| row.connection.clone()) as &[Option<String>],
+        &column.of(|row| row.event_type.to_owned()),
+        &column.of(|row| row.actor.clone()),
+        &column.of(|row| row.metadata.clone()),
+        &column.of(|row| row.leaf.to_vec()),
     )
     .execute(conn)
     .await?;
-    Ok(inserted.rows_affected())
+    Ok(())
 }
 
 /// Rows seen as columns, which is how UNNEST takes them.
