@@ -56,24 +56,32 @@ declare
         'sessions', 'participants', 'participation_spans', 'participant_coverage', 'billing_statements',
         'billing_adjustments', 'node_epochs', 'tenant_logins'];
     c_billing constant text[] := array[
-        'usage_15m', 'usage_day', 'session_stats_day', 'usage_sinks', 'usage_sink_cells', 'usage_outbox'];
+        'session_usage_day', 'usage_15m', 'total_15m', 'usage_day', 'session_stats_day', 'session_durations_day',
+        'total_durations_day', 'usage_sinks', 'usage_sink_cells', 'usage_outbox'];
     c_auditor constant text[] := array[
-        'session_audit_log', 'evidence_marks', 'refused_records', 'audit_batches', 'audit_checkpoints'];
+        'session_audit_log', 'evidence_marks', 'refused_records', 'audit_log_all', 'audit_batches', 'audit_log_identity',
+        'audit_checkpoints', 'audit_checkpoint_heads', 'audit_detached'];
     c_functions_both constant text[] := array[
-        'get_session_billing_data', 'get_usage', 'get_session_analytics', 'presence_at', 'time_together',
-        'get_billing_watermark', 'recompute_billing', 'usage_slices', 'usage_event_id',
-        -- Used by these.
-        'clipped_spans', 'coverage_seconds', 'time_buckets', 'check_arguments', 'scope_tenant_id',
+        'presence_at', 'time_together', 'get_billing_watermark', 'coverage_of',
+        -- Used by these, and by the functions of either.
+        'clipped_spans', 'coverage_seconds', 'time_buckets', 'check_arguments', 'scope_tenant_id', 'bridge_gaps', 'us_between',
+        'duration_us', 'duration_bin',
         -- They refuse a reader themselves, with a sentence that says who may.
         'log_session_event', 'cleanup_inactive_sessions', 'close_billing_period', 'check_may_write'];
-    c_functions_auditor constant text[] := array['verify_audit_chain'];
+    c_functions_billing constant text[] := array[
+        'get_session_billing_data', 'get_usage', 'get_session_analytics', 'recompute_billing', 'usage_slices', 'usage_event_id',
+        'usage_pieces'];
+    c_functions_auditor constant text[] := array[
+        'verify_audit_chain', 'verify_audit_triggers', 'verify_audit_epoch', 'verify_audit_records',
+        'verify_audit_checkpoints', 'audit_field', 'audit_leaf', 'audit_mark_leaf', 'audit_refused_leaf', 'audit_leaves',
+        'merkle_root', 'audit_batch_hash', 'audit_checkpoint_leaf'];
     v_role text;
     v_object record;
 begin
     for v_role in select rolname from pg_catalog.pg_roles where rolname in ('rollcall_billing', 'rollcall_auditor') loop
         execute format('grant usage on schema rollcall to %I', v_role);
         -- Not the salt: with it participant ids could be computed for guessed identities.
-        execute format('grant select (tenant_id, name, created_at) on rollcall.tenants to %I', v_role);
+        execute format('grant select (tenant_id, name, created_at, reconnect_grace) on rollcall.tenants to %I', v_role);
         for v_object in
             select c.oid::regclass as name from pg_catalog.pg_class c
             where c.relnamespace = 'rollcall'::regnamespace and c.relkind in ('r', 'p', 'v')
@@ -85,7 +93,7 @@ begin
             select p.oid::regprocedure as name from pg_catalog.pg_proc p
             where p.pronamespace = 'rollcall'::regnamespace
               and p.proname = any (c_functions_both
-                                   || case v_role when 'rollcall_auditor' then c_functions_auditor else '{}' end)
+                                   || case v_role when 'rollcall_billing' then c_functions_billing else c_functions_auditor end)
         loop
             execute format('grant execute on function %s to %I', v_object.name, v_role);
         end loop;
@@ -100,18 +108,18 @@ declare
     c_readers constant text := 'rollcall_billing, rollcall_auditor';
     -- Once in a statement: a sub-select that depends on nothing is worked out before the first row.
     c_tenant constant text := '(select rollcall.scope_tenant_id()) is null or tenant_id = (select rollcall.scope_tenant_id())';
+    -- Rows of many tenants in one: sums over all, and refused records, which are kept whole.
+    c_mixed constant text[] := array['refused_records', 'total_15m', 'total_durations_day'];
     v_table record;
 begin
     for v_table in
         select c.oid::regclass as name, c.relname, c.relrowsecurity,
-               case c.relname
-                   when 'tenant_logins' then 'login = session_user'
-                   -- A record that was refused is kept whole, of whichever tenant it is.
-                   when 'refused_records' then '(select rollcall.scope_tenant_id()) is null'
-                   else c_tenant end as condition
+               case when c.relname = 'tenant_logins' then 'login = session_user'
+                    when c.relname = any (c_mixed) then '(select rollcall.scope_tenant_id()) is null'
+                    else c_tenant end as condition
         from pg_catalog.pg_class c
         where c.relnamespace = 'rollcall'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
-          and (c.relname = 'refused_records'
+          and (c.relname = any (c_mixed)
                or exists (select from pg_catalog.pg_attribute a
                           where a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped))
     loop

@@ -11,6 +11,9 @@ create or replace function rollcall.usage_slices(
                  slice_end timestamptz, usage_us bigint, uncertainty_us bigint, is_open boolean)
     language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
+declare
+    v_first_day date := (p_from at time zone 'UTC')::date;
+    v_last_day date := ((p_to - interval '1 microsecond') at time zone 'UTC')::date;
 begin
     perform rollcall.check_arguments(p_tz => coalesce(p_tz, 'null'), p_from => p_from, p_to => p_to);
     if p_from is null or p_to is null or not isfinite(p_from) or not isfinite(p_to) then
@@ -27,28 +30,61 @@ begin
         union
         select b.lower_at from rollcall.time_buckets('day', p_tz, p_from, p_to) b
     ), piece as materialized (
-        select tstzrange(c.lower_at, coalesce(lead(c.lower_at) over (order by c.lower_at), p_to)) as range from cut c
-    ), span as materialized (
-        select s.tenant_id, s.session_id, s.participant_id, s.covered, s.ends_at, s.uncertainty_us, s.is_open
-        from rollcall.clipped_spans(p_tenant_id, null, p_from, p_to) s
+        select c.lower_at, coalesce(lead(c.lower_at) over (order by c.lower_at), p_to) as upper_at from cut c
+    ), wanted as materialized (
+        -- One tenant after the other, because the indexes begin with the tenant.
+        select t.tenant_id from rollcall.tenants t where p_tenant_id is null or t.tenant_id = p_tenant_id
+    ), open_span as materialized (
+        select s.tenant_id, s.session_id, s.participant_id, s.connected_at,
+               greatest(s.last_evidence_at, s.connected_at) as ends_at
+        from wanted w join rollcall.participation_spans s on s.tenant_id = w.tenant_id
+        where s.disconnected_at is null and s.connected_at < p_to and s.last_evidence_at > p_from
+    ), closed as (
+        -- A row of coverage is a day; one in too many pieces has none of them, and gets them from its spans.
+        select c.tenant_id, c.session_id, c.participant_id,
+               coalesce(c.covered, (select range_agg(tstzrange(s.connected_at, s.disconnected_at))
+                                    from rollcall.participation_spans s
+                                    where s.session_id = c.session_id and s.participant_id = c.participant_id
+                                      and s.disconnected_at > c.first_at and s.connected_at < c.last_at)
+                                   * tstzmultirange(tstzrange(c.first_at, c.last_at)), '{}') as ranges
+        from wanted w
+        join rollcall.participant_coverage c on c.tenant_id = w.tenant_id and c.day between v_first_day and v_last_day
     ), covered as (
-        select s.tenant_id, s.session_id, s.participant_id, range_agg(s.covered) as ranges
-        from span s group by s.tenant_id, s.session_id, s.participant_id
+        select c.tenant_id, c.session_id, c.participant_id, r
+        from closed c cross join unnest(c.ranges) as r
+        where not exists (select from open_span o
+                          where o.session_id = c.session_id and o.participant_id = c.participant_id)
+        union all
+        select u.tenant_id, u.session_id, u.participant_id, r
+        from (select x.tenant_id, x.session_id, x.participant_id, range_agg(x.ranges) as ranges
+              from (select o.tenant_id, o.session_id, o.participant_id, tstzrange(o.connected_at, o.ends_at) as ranges
+                    from open_span o
+                    union all
+                    select c.tenant_id, c.session_id, c.participant_id, r
+                    from closed c cross join unnest(c.ranges) as r
+                    where exists (select from open_span o
+                                  where o.session_id = c.session_id and o.participant_id = c.participant_id)) x
+              group by x.tenant_id, x.session_id, x.participant_id) u
+        cross join unnest(u.ranges) as r
     ), sliced as (
-        select c.tenant_id, c.session_id, c.participant_id, lower(x.slice) as slice_start, upper(x.slice) as slice_end
+        select c.tenant_id, c.session_id, c.participant_id, greatest(lower(c.r), p.lower_at) as slice_start,
+               least(upper(c.r), p.upper_at) as slice_end
         from covered c
-        cross join unnest(c.ranges) as r
-        join piece p on p.range && r
-        cross join lateral (select p.range * r as slice) x
+        join piece p on p.lower_at < upper(c.r) and p.upper_at > lower(c.r)
     ), ending as (
-        select e.session_id, e.participant_id, e.ends_at, sum(e.uncertainty_us)::bigint as uncertainty_us,
-               bool_or(e.is_open) as is_open
-        from span e where e.uncertainty_us > 0 or e.is_open
-        group by e.session_id, e.participant_id, e.ends_at
+        select s.session_id, s.participant_id, s.disconnected_at as ends_at, s.uncertainty_us, false as is_open
+        from (select distinct c.tenant_id, c.session_id, c.participant_id
+              from wanted w
+              join rollcall.participant_coverage c on c.tenant_id = w.tenant_id and c.day between v_first_day and v_last_day
+              where c.uncertainty_us > 0) c
+        join rollcall.participation_spans s on s.session_id = c.session_id and s.participant_id = c.participant_id
+        where s.uncertainty_us > 0 and s.disconnected_at > p_from and s.disconnected_at <= p_to
+        union all
+        select o.session_id, o.participant_id, o.ends_at, 0, true from open_span o
     )
     select rollcall.usage_event_id(s.session_id, s.participant_id, s.slice_start, s.slice_end),
            s.tenant_id, s.session_id, s.participant_id, s.slice_start, s.slice_end,
-           (extract(epoch from s.slice_end - s.slice_start) * 1000000)::bigint,
+           rollcall.us_between(s.slice_start, s.slice_end),
            coalesce(sum(e.uncertainty_us), 0)::bigint, coalesce(bool_or(e.is_open), false)
     from sliced s
     left join ending e on e.session_id = s.session_id and e.participant_id = s.participant_id

@@ -7,6 +7,7 @@
 mod audit;
 mod chain;
 pub mod fold;
+mod rollups;
 mod write;
 
 use std::time::Duration;

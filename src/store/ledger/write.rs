@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::fold::{Arrival, Folded, ParticipantFold, Person};
-use super::{audit, chain};
+use super::{audit, chain, rollups};
 use crate::store::StoreError;
 use crate::store::mapping::to_utc;
 
@@ -20,6 +20,7 @@ pub(super) async fn write(
     records: &[Record],
     mut folded: Folded,
 ) -> Result<u64, StoreError> {
+    rollups::count_as(conn, epoch).await?;
     resolve_heard(conn, epoch, &mut folded).await?;
     let effective_ends = write_sessions(conn, &folded).await?;
     write_joined(conn, &folded).await?;

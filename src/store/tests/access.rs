@@ -10,28 +10,96 @@ use super::{database, fresh_id, make_session, make_tenant, now, run, server_url,
 use crate::store::{Store, StoreOptions};
 
 /// Tables that only grow: the server inserts and reads.
-const APPEND_ONLY: &[&str] = &["session_audit_log", "evidence_marks", "refused_records"];
+const APPEND_ONLY: &[&str] = &[
+    "session_audit_log",
+    "evidence_marks",
+    "refused_records",
+    "usage_outbox",
+    "billing_statements",
+    "billing_adjustments",
+    "audit_batches",
+    "audit_log_identity",
+    "audit_checkpoints",
+    "audit_checkpoint_heads",
+    "audit_detached",
+];
 const SERVER_DELETES: &[&str] = &["participant_pii", "idempotency_keys", "event_keys", "invite_uses"];
-const BOTH_READ: &[&str] = &["sessions", "participants", "participation_spans", "node_epochs", "tenant_logins"];
-const BILLING_READS: &[&str] = &[];
-const AUDITOR_READS: &[&str] = &["session_audit_log", "evidence_marks", "refused_records"];
+const BOTH_READ: &[&str] = &[
+    "sessions",
+    "participants",
+    "participation_spans",
+    "participant_coverage",
+    "billing_statements",
+    "billing_adjustments",
+    "node_epochs",
+    "tenant_logins",
+];
+const BILLING_READS: &[&str] = &[
+    "session_usage_day",
+    "usage_15m",
+    "total_15m",
+    "usage_day",
+    "session_stats_day",
+    "session_durations_day",
+    "total_durations_day",
+    "usage_sinks",
+    "usage_sink_cells",
+    "usage_outbox",
+];
+const AUDITOR_READS: &[&str] = &[
+    "session_audit_log",
+    "evidence_marks",
+    "refused_records",
+    "audit_log_all",
+    "audit_batches",
+    "audit_log_identity",
+    "audit_checkpoints",
+    "audit_checkpoint_heads",
+    "audit_detached",
+];
 const BOTH_CALL: &[&str] = &[
-    "get_session_billing_data",
-    "get_usage",
-    "get_session_analytics",
     "presence_at",
     "time_together",
     "get_billing_watermark",
+    "coverage_of",
     "clipped_spans",
     "coverage_seconds",
     "time_buckets",
     "check_arguments",
     "scope_tenant_id",
+    "bridge_gaps",
+    "us_between",
+    "duration_us",
+    "duration_bin",
     "check_may_write",
     "log_session_event",
     "cleanup_inactive_sessions",
+    "close_billing_period",
 ];
-const AUDITOR_CALLS: &[&str] = &[];
+const BILLING_CALLS: &[&str] = &[
+    "get_session_billing_data",
+    "get_usage",
+    "get_session_analytics",
+    "recompute_billing",
+    "usage_slices",
+    "usage_event_id",
+    "usage_pieces",
+];
+const AUDITOR_CALLS: &[&str] = &[
+    "verify_audit_chain",
+    "verify_audit_triggers",
+    "verify_audit_epoch",
+    "verify_audit_records",
+    "verify_audit_checkpoints",
+    "audit_field",
+    "audit_leaf",
+    "audit_mark_leaf",
+    "audit_refused_leaf",
+    "audit_leaves",
+    "merkle_root",
+    "audit_batch_hash",
+    "audit_checkpoint_leaf",
+];
 
 /// A session with one span in each of two tenants.
 async fn two_tenants(store: &Store) -> [(String, String); 2] {
@@ -251,7 +319,7 @@ async fn on_supabase_every_object_has_exactly_its_privileges() {
         for role in ["anon", "authenticated", "rollcall_server", "rollcall_billing", "rollcall_auditor"] {
             let may = match role {
                 "rollcall_server" => true,
-                "rollcall_billing" => BOTH_CALL.contains(&name),
+                "rollcall_billing" => BOTH_CALL.contains(&name) || BILLING_CALLS.contains(&name),
                 "rollcall_auditor" => BOTH_CALL.contains(&name) || AUDITOR_CALLS.contains(&name),
                 _ => false,
             };

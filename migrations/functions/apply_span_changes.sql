@@ -1,0 +1,286 @@
+-- Brings closed spans that came, went or moved into coverage and usage. What changes is found by comparing the union of
+-- spans before and after, so overlaps, repetitions and the order of arrival make no difference to the sums.
+--
+-- Only spans that reach into the changed stretch of time are read, by their end. Joins are nested loops over indexes on
+-- purpose: a plan that was made while the tables were small must not stay when they have grown. Nor is the statement worth
+-- compiling or planning anew: that takes longer than running it.
+create or replace function rollcall.apply_span_changes(p_changes rollcall.span_change[], p_shard bigint) returns void
+    language plpgsql volatile set search_path = pg_catalog, pg_temp
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+    set plan_cache_mode = force_generic_plan set jit = off as $$
+declare
+    v_returned boolean;
+    v_sessions uuid[];
+    v_locked bigint;
+begin
+    -- Whoever counts a session has it locked, so nobody else is counting it between "before" and "after". The flusher and
+    -- the clean-up hold these locks already.
+    v_sessions := array(select distinct c.session_id from unnest(p_changes) c order by c.session_id);
+    perform from rollcall.sessions s where s.session_id = any (v_sessions) order by s.session_id for no key update;
+    get diagnostics v_locked = row_count;
+    if v_locked < cardinality(v_sessions) then
+        -- A session that is gone has no row to lock.
+        perform pg_advisory_xact_lock(hashtext('rollcall.session'), hashtext(x.session_id::text))
+        from unnest(v_sessions) as x (session_id) order by x.session_id;
+    end if;
+    -- Not while a period is being closed: the fact is either in the statement or an adjustment to it, never neither.
+    perform pg_advisory_xact_lock_shared(hashtext('rollcall.close_billing_period'));
+
+    with change as materialized (
+        select * from unnest(p_changes)
+    ), stretch as (
+        select c.tenant_id, c.session_id, c.participant_id, min(c.connected_at) as from_at, max(c.disconnected_at) as to_at
+        from change c group by c.tenant_id, c.session_id, c.participant_id
+    ), near as (
+        -- Each span near the changes once; it is unchanged if no change has the same key. A group instead of a join.
+        select n.tenant_id, n.session_id, n.participant_id, tstzrange(n.connected_at, n.disconnected_at) as covered,
+               bool_or(n.changed) as changed
+        from (select t.tenant_id, s.session_id, s.participant_id, s.epoch, s.connection, s.connected_at,
+                     s.disconnected_at, false as changed
+              from stretch t
+              join rollcall.participation_spans s on s.session_id = t.session_id and s.participant_id = t.participant_id
+                  and s.disconnected_at > t.from_at and s.connected_at < t.to_at
+              union all
+              select c.tenant_id, c.session_id, c.participant_id, c.epoch, c.connection, c.connected_at,
+                     c.disconnected_at, true
+              from change c where c.sign > 0) n
+        group by n.tenant_id, n.session_id, n.participant_id, n.epoch, n.connection, n.connected_at, n.disconnected_at
+    ), settled as (
+        select x.tenant_id, x.session_id, x.participant_id,
+               coalesce(range_agg(x.covered) filter (where x.sign <= 0), '{}') as before,
+               coalesce(range_agg(x.covered) filter (where x.sign >= 0), '{}') as after
+        from (select n.tenant_id, n.session_id, n.participant_id, n.covered, n.changed::integer as sign from near n
+              union all
+              select c.tenant_id, c.session_id, c.participant_id, tstzrange(c.connected_at, c.disconnected_at), c.sign
+              from change c where c.sign < 0) x
+        group by x.tenant_id, x.session_id, x.participant_id
+    ), move as materialized (
+        select s.tenant_id, s.session_id, s.participant_id, m.sign, lower(m.r) as starts_at, upper(m.r) as ends_at
+        from settled s,
+             lateral (select 1 as sign, r from unnest(s.after - s.before) as r
+                      union all
+                      select -1, r from unnest(s.before - s.after) as r) m
+    ), adjusted as (
+        insert into rollcall.billing_adjustments
+            (statement_id, tenant_id, session_id, participant_id, starts_at, ends_at, delta_us)
+        select b.statement_id, m.tenant_id, m.session_id, m.participant_id, greatest(m.starts_at, b.period_from),
+               least(m.ends_at, b.period_to),
+               m.sign * rollcall.us_between(greatest(m.starts_at, b.period_from), least(m.ends_at, b.period_to))
+        from move m
+        join rollcall.billing_statements b on b.tenant_id = m.tenant_id
+            and b.period_to > m.starts_at and b.period_from < m.ends_at
+    ), quarter_piece as (
+        select m.tenant_id, b.bucket, m.sign,
+               m.sign * rollcall.us_between(greatest(m.starts_at, b.bucket),
+                                            least(m.ends_at, b.bucket + interval '15 minutes')) as covered_us,
+               0::bigint as connected_us, 0 as joins,
+               -- The full minutes of the quarter that lie in the piece.
+               ceil(extract(epoch from greatest(m.starts_at, b.bucket) - b.bucket) / 60) as first_minute,
+               ceil(extract(epoch from least(m.ends_at, b.bucket + interval '15 minutes') - b.bucket) / 60) - 1
+                   as last_minute
+        from move m,
+             lateral generate_series(date_bin('15 minutes', m.starts_at, 'epoch'), m.ends_at - interval '1 microsecond',
+                                     interval '15 minutes') as b (bucket)
+        union all
+        select c.tenant_id, b.bucket, c.sign, 0,
+               c.sign * rollcall.us_between(greatest(c.connected_at, b.bucket),
+                                            least(c.disconnected_at, b.bucket + interval '15 minutes')),
+               case when c.connected_at >= b.bucket then c.sign else 0 end, null, null
+        from change c,
+             lateral generate_series(date_bin('15 minutes', c.connected_at, 'epoch'),
+                                     greatest(c.connected_at, c.disconnected_at - interval '1 microsecond'),
+                                     interval '15 minutes') as b (bucket)
+    ), quarter as materialized (
+        select p.tenant_id, p.bucket, sum(p.covered_us) as covered_us, sum(p.connected_us) as connected_us,
+               sum(p.joins) as joins,
+               array[coalesce(sum(p.sign) filter (where p.first_minute <= 0 and p.last_minute >= 0), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 1 and p.last_minute >= 1), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 2 and p.last_minute >= 2), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 3 and p.last_minute >= 3), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 4 and p.last_minute >= 4), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 5 and p.last_minute >= 5), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 6 and p.last_minute >= 6), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 7 and p.last_minute >= 7), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 8 and p.last_minute >= 8), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 9 and p.last_minute >= 9), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 10 and p.last_minute >= 10), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 11 and p.last_minute >= 11), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 12 and p.last_minute >= 12), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 13 and p.last_minute >= 13), 0)::integer,
+               coalesce(sum(p.sign) filter (where p.first_minute <= 14 and p.last_minute >= 14), 0)::integer] as present
+        from quarter_piece p
+        group by p.tenant_id, p.bucket
+    ), count_quarters as (
+        insert into rollcall.usage_15m as u (tenant_id, bucket, shard, covered_us, connected_us, joins, present)
+        select q.tenant_id, q.bucket, p_shard, q.covered_us, q.connected_us, q.joins, q.present
+        from quarter q order by q.tenant_id, q.bucket
+        on conflict (tenant_id, bucket, shard) do update
+        set covered_us = u.covered_us + excluded.covered_us,
+            connected_us = u.connected_us + excluded.connected_us,
+            joins = u.joins + excluded.joins,
+            present = array[u.present[1] + excluded.present[1], u.present[2] + excluded.present[2], u.present[3] + excluded.present[3],
+                         u.present[4] + excluded.present[4], u.present[5] + excluded.present[5], u.present[6] + excluded.present[6],
+                         u.present[7] + excluded.present[7], u.present[8] + excluded.present[8], u.present[9] + excluded.present[9],
+                         u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
+                         u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]]
+    ), count_total as (
+        insert into rollcall.total_15m as u (bucket, shard, covered_us, present)
+        select q.bucket, p_shard, sum(q.covered_us),
+               array[sum(q.present[1]), sum(q.present[2]), sum(q.present[3]), sum(q.present[4]), sum(q.present[5]),
+                 sum(q.present[6]), sum(q.present[7]), sum(q.present[8]), sum(q.present[9]), sum(q.present[10]),
+                 sum(q.present[11]), sum(q.present[12]), sum(q.present[13]), sum(q.present[14]), sum(q.present[15])]::integer[]
+        from quarter q group by q.bucket order by q.bucket
+        on conflict (bucket, shard) do update
+        set covered_us = u.covered_us + excluded.covered_us,
+            present = array[u.present[1] + excluded.present[1], u.present[2] + excluded.present[2], u.present[3] + excluded.present[3],
+                         u.present[4] + excluded.present[4], u.present[5] + excluded.present[5], u.present[6] + excluded.present[6],
+                         u.present[7] + excluded.present[7], u.present[8] + excluded.present[8], u.present[9] + excluded.present[9],
+                         u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
+                         u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]]
+    ), day_piece as (
+        select m.tenant_id, m.session_id, m.participant_id, d.at, m.sign,
+               tstzrange(greatest(m.starts_at, d.at), least(m.ends_at, d.at + interval '24 hours')) as covered,
+               m.sign * rollcall.us_between(greatest(m.starts_at, d.at), least(m.ends_at, d.at + interval '24 hours'))
+                   as covered_us,
+               0 as connections, 0 as carried, 0::bigint as connected_us, 0::bigint as uncertainty_us,
+               null::timestamptz as starts_at, null::timestamptz as ends_at
+        from move m,
+             lateral generate_series(date_bin('24 hours', m.starts_at, 'epoch'), m.ends_at - interval '1 microsecond',
+                                     interval '24 hours') as d (at)
+        union all
+        select c.tenant_id, c.session_id, c.participant_id, d.at, c.sign, null, 0,
+               c.sign, case when c.connected_at < d.at then c.sign else 0 end,
+               rollcall.us_between(greatest(c.connected_at, d.at), least(c.disconnected_at, d.at + interval '24 hours')),
+               -- Time that is missing after the end belongs to the day of the end.
+               case when c.disconnected_at <= d.at + interval '24 hours' then c.sign * c.uncertainty_us else 0 end,
+               greatest(c.connected_at, d.at), least(c.disconnected_at, d.at + interval '24 hours')
+        from change c,
+             lateral generate_series(date_bin('24 hours', c.connected_at, 'epoch'),
+                                     greatest(c.connected_at, c.disconnected_at - interval '1 microsecond'),
+                                     interval '24 hours') as d (at)
+    ), person_day as (
+        select p.tenant_id, p.session_id, p.participant_id, (p.at at time zone 'UTC')::date as day,
+               coalesce(range_agg(p.covered) filter (where p.sign > 0), '{}') as grown,
+               coalesce(range_agg(p.covered) filter (where p.sign < 0), '{}') as shrunk,
+               sum(p.covered_us)::bigint as covered_us, sum(p.connections) as connections, sum(p.carried) as carried,
+               sum(p.sign * p.connected_us)::bigint as connected_us,
+               sum(p.sign * ((p.connected_us + 59999999) / 60000000))::bigint as connection_minutes,
+               sum(p.uncertainty_us)::bigint as uncertainty_us, min(p.starts_at) as starts_at, max(p.ends_at) as ends_at
+        from day_piece p
+        group by p.tenant_id, p.session_id, p.participant_id, p.at
+    ), person as materialized (
+        select d.*, coalesce(c.connections, 0) as connections_before, coalesce(c.covered_us, 0) as covered_us_before,
+               coalesce(c.covered, case when c.day is null then '{}'::tstzmultirange end) as covered_before,
+               c.first_day as first_day_before,
+               coalesce(c.first_day, least(f.first_day, min(d.day) over (partition by d.session_id, d.participant_id)))
+                   as first_day,
+               -- An earlier day than known, or a day that empties: the first days are put right afterwards.
+               d.day < f.first_day or coalesce(c.connections, 0) + d.connections = 0 or c.connections = 0 as stirred
+        from person_day d
+        left join rollcall.participant_coverage c
+            on c.session_id = d.session_id and c.participant_id = d.participant_id and c.day = d.day
+        left join lateral (select min(o.first_day) as first_day from rollcall.participant_coverage o
+                           where o.session_id = d.session_id and o.participant_id = d.participant_id) f on true
+    ), write_persons as (
+        insert into rollcall.participant_coverage as c
+            (session_id, participant_id, day, tenant_id, first_day, first_at, last_at, covered, covered_us, connected_us,
+             connections, connection_minutes, uncertainty_us)
+        select p.session_id, p.participant_id, p.day, p.tenant_id, p.first_day, p.starts_at, p.ends_at,
+               (select case when count(*) <= 1000 then p.covered_before - p.shrunk + p.grown end
+                from unnest(p.covered_before - p.shrunk + p.grown)),
+               p.covered_us, p.connected_us, p.connections, p.connection_minutes, p.uncertainty_us
+        from person p order by p.session_id, p.participant_id, p.day
+        on conflict (session_id, participant_id, day) do update
+        set first_at = least(c.first_at, excluded.first_at),
+            last_at = greatest(c.last_at, excluded.last_at),
+            covered = excluded.covered,
+            covered_us = c.covered_us + excluded.covered_us,
+            connected_us = c.connected_us + excluded.connected_us,
+            connections = c.connections + excluded.connections,
+            connection_minutes = c.connection_minutes + excluded.connection_minutes,
+            uncertainty_us = c.uncertainty_us + excluded.uncertainty_us
+    ), session_day as (
+        select p.tenant_id, p.session_id, p.day, sum(p.covered_us)::bigint as covered_us,
+               sum((p.connections_before + p.connections > 0)::integer - (p.connections_before > 0)::integer)
+                   as participants
+        from person p group by p.tenant_id, p.session_id, p.day
+    ), meeting as materialized (
+        select d.*, coalesce(u.covered_us, 0) as covered_us_before, coalesce(u.participants, 0) as participants_before,
+               coalesce(u.first_day, least(f.first_day, min(d.day) over (partition by d.session_id))) as first_day,
+               d.day < f.first_day or coalesce(u.participants, 0) + d.participants = 0 or u.participants = 0 as stirred
+        from session_day d
+        left join rollcall.session_usage_day u on u.session_id = d.session_id and u.day = d.day
+        left join lateral (select min(o.first_day) as first_day from rollcall.session_usage_day o
+                           where o.session_id = d.session_id) f on true
+    ), write_meetings as (
+        insert into rollcall.session_usage_day as u (session_id, day, tenant_id, first_day, participants, covered_us)
+        select m.session_id, m.day, m.tenant_id, m.first_day, m.participants, m.covered_us
+        from meeting m order by m.session_id, m.day
+        on conflict (session_id, day) do update
+        set participants = u.participants + excluded.participants,
+            covered_us = u.covered_us + excluded.covered_us
+    ), day_sum as (
+        select x.tenant_id, x.day,
+               sum(x.sessions) as sessions, sum(x.sessions_new) as sessions_new, sum(x.participants) as participants,
+               sum(x.participants_new) as participants_new, sum(x.connections) as connections, sum(x.carried) as carried,
+               sum(x.connected_us) as connected_us, sum(x.covered_us) as covered_us,
+               sum(x.uncertainty_us) as uncertainty_us, sum(x.whole_seconds) as whole_seconds,
+               sum(x.connection_minutes) as connection_minutes, sum(x.participant_minutes) as participant_minutes,
+               sum(x.session_minutes) as session_minutes
+        from (select p.tenant_id, p.day, 0 as sessions, 0 as sessions_new, a.step as participants,
+                     case when p.first_day = p.day then a.step else 0 end as participants_new, p.connections, p.carried,
+                     p.connected_us, p.covered_us, p.uncertainty_us,
+                     (p.covered_us_before + p.covered_us + 999999) / 1000000
+                         - (p.covered_us_before + 999999) / 1000000 as whole_seconds,
+                     p.connection_minutes,
+                     (p.covered_us_before + p.covered_us + 59999999) / 60000000
+                         - (p.covered_us_before + 59999999) / 60000000 as participant_minutes,
+                     0 as session_minutes
+              from person p,
+                   lateral (select (p.connections_before + p.connections > 0)::integer
+                                   - (p.connections_before > 0)::integer as step) a
+              union all
+              select m.tenant_id, m.day, a.step, case when m.first_day = m.day then a.step else 0 end, 0, 0, 0, 0, 0, 0, 0,
+                     0, 0, 0,
+                     (m.covered_us_before + m.covered_us + 59999999) / 60000000
+                         - (m.covered_us_before + 59999999) / 60000000
+              from meeting m,
+                   lateral (select (m.participants_before + m.participants > 0)::integer
+                                   - (m.participants_before > 0)::integer as step) a) x
+        group by x.tenant_id, x.day
+    ), count_days as (
+        insert into rollcall.usage_day as u
+            (tenant_id, day, shard, sessions, sessions_new, participants, participants_new, connections,
+             connections_carried, connected_us, covered_us, uncertainty_us, whole_seconds, connection_minutes,
+             participant_minutes, session_minutes)
+        select d.tenant_id, d.day, p_shard, d.sessions, d.sessions_new, d.participants, d.participants_new, d.connections,
+               d.carried, d.connected_us, d.covered_us, d.uncertainty_us, d.whole_seconds, d.connection_minutes,
+               d.participant_minutes, d.session_minutes
+        from day_sum d order by d.tenant_id, d.day
+        on conflict (tenant_id, day, shard) do update
+        set sessions = u.sessions + excluded.sessions,
+            sessions_new = u.sessions_new + excluded.sessions_new,
+            participants = u.participants + excluded.participants,
+            participants_new = u.participants_new + excluded.participants_new,
+            connections = u.connections + excluded.connections,
+            connections_carried = u.connections_carried + excluded.connections_carried,
+            connected_us = u.connected_us + excluded.connected_us,
+            covered_us = u.covered_us + excluded.covered_us,
+            uncertainty_us = u.uncertainty_us + excluded.uncertainty_us,
+            whole_seconds = u.whole_seconds + excluded.whole_seconds,
+            connection_minutes = u.connection_minutes + excluded.connection_minutes,
+            participant_minutes = u.participant_minutes + excluded.participant_minutes,
+            session_minutes = u.session_minutes + excluded.session_minutes
+    )
+    select coalesce((select bool_or(p.stirred) from person p), false)
+        or coalesce((select bool_or(m.stirred) from meeting m), false)
+    into v_returned;
+
+    if v_returned then
+        perform rollcall.settle_first_days(v_sessions, p_shard);
+    end if;
+end
+$$;
+
+comment on function rollcall.apply_span_changes(rollcall.span_change[], bigint) is
+    'Internal: brings closed spans that came, went or moved into coverage, usage and adjustments.';
