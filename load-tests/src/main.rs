@@ -9,6 +9,7 @@ mod measure;
 mod process;
 mod report;
 mod server;
+mod sql;
 mod swarm;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Verb {
     /// Measure a release build against its budgets. Exit 0: all kept; 1: one missed, or the run was void
     Bench(bench::Arguments),
+    /// Measure the books at size: bills, months, clean-up, flush and proof over millions of audit rows
+    Sql(sql::Arguments),
     /// The bare echo server that figures are compared with
     #[command(hide = true)]
     Floor,
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.verb {
             Verb::Bench(arguments) => bench::run(arguments).await,
+            Verb::Sql(arguments) => sql::run(arguments).await,
             Verb::Floor => floor::run().await.map(|()| true),
             Verb::Swarm => swarm::run().await.map(|()| true),
         }
