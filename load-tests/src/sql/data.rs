@@ -82,7 +82,7 @@ pub async fn describe(books: &Books, figures: &mut Figures) -> anyhow::Result<()
     let mut differences = 0_i64;
     for row in sample {
         let found: i64 = sqlx::query_scalar(
-            "select count(*) from rollcall.recompute_billing($1, current_date - 31, current_date - 1)",
+            "select count(*) from rollcall.recompute_billing($1, current_date::timestamptz - interval '31 days', current_date::timestamptz)",
         )
         .bind(row.get::<uuid::Uuid, _>(0))
         .fetch_one(&books.pool)
