@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::admission::Admission;
+use crate::audit::AuditError;
+use crate::audit::checkpointer::Checkpointer;
 use crate::cli::banner::{self, OutputFormat};
 use crate::clock::Clock;
 use crate::config::{Config, Mode};
@@ -51,6 +53,8 @@ pub enum AppError {
     Journal(#[from] JournalError),
     #[error("an earlier run cannot be brought to its end")]
     Recovery(#[from] RecoveryError),
+    #[error("checkpoints of the audit trail cannot be written")]
+    Checkpoints(#[from] AuditError),
     #[error("the demo tenant could not be made")]
     Demo(#[source] crate::control::ControlError),
     #[error(transparent)]
@@ -92,6 +96,7 @@ struct App {
     /// Resolves once everything durable is in Postgres after `finish_flush`.
     flushed: Arc<Notify>,
     finish_flush: CancellationToken,
+    checkpointer: Arc<Checkpointer>,
     /// Tasks of connections and of operations under way.
     connections: TaskTracker,
     accepting: CancellationToken,
@@ -160,12 +165,14 @@ impl App {
                 self.accepting.clone(),
             ),
         );
+        self.lifecycle.spawn("audit.checkpoints", self.checkpointer.clone().run(stop.clone()));
         self.lifecycle.spawn(
             "store.upkeep",
             upkeep::keep_store(
                 self.store.clone(),
                 self.control.clone(),
                 self.clock,
+                self.config.audit.keep_months,
                 self.config.sessions.cleanup_interval_s.duration(),
                 stop.clone(),
             ),

@@ -18,6 +18,9 @@ use super::{
     WsOptions, WsState,
 };
 use crate::admission::load_jwt_keys;
+use crate::audit::AuditError;
+use crate::audit::checkpointer::Checkpointer;
+use crate::audit::key::SigningKey;
 use crate::config::OriginPolicy;
 use crate::embedded_pg::{self, EmbeddedPostgres};
 use crate::ledger::{Flusher, JournalWriter, recover, spawn_flusher};
@@ -58,6 +61,7 @@ pub(super) async fn build(
         let migrated = store.migrate().await?;
         info!(applied = migrated.migrations_applied, functions = migrated.functions_applied, "schema migrated");
     }
+    let checkpointer = checkpointer(&config, &store, clock).await?;
     let node_lock = NodeLock::take(&store, &config.node_name, clock).await?;
 
     let lease = config.ledger.lease_s.duration();
@@ -139,11 +143,19 @@ pub(super) async fn build(
         ws,
         flushed,
         finish_flush,
+        checkpointer,
         connections,
         embedded,
         database_url,
         api,
     })
+}
+
+async fn checkpointer(config: &Config, store: &Store, clock: Clock) -> Result<Arc<Checkpointer>, AuditError> {
+    let (path, may_make) = config.checkpoint_key();
+    let key = SigningKey::load(&path, &clock, may_make)?;
+    let every = config.audit.checkpoint_interval_s.duration();
+    Ok(Arc::new(Checkpointer::open(store.clone(), clock, key, &config.checkpoint_dir(), every).await?))
 }
 
 async fn start_embedded(config: &Config, mode: Mode) -> Result<Option<EmbeddedPostgres>, AppError> {

@@ -37,6 +37,10 @@ pub(super) async fn end(app: App) {
         () = app.lifecycle.finished() => {}
         () = tokio::time::sleep(CONNECTIONS_END_SLACK) => warn!("not every part ended in time"),
     }
+    // Once more, so that what came since the last one is covered while nobody runs.
+    if let Err(error) = app.checkpointer.write(true).await {
+        warn!(error = &error as &dyn std::error::Error, "the last checkpoint was not written; the next start does it");
+    }
     app.store.close().await;
     if let Some(embedded) = app.embedded
         && let Err(error) = embedded.stop().await

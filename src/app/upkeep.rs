@@ -30,7 +30,14 @@ pub(super) async fn mark_evidence(hub: Hub, every: Duration, stop: CancellationT
 }
 
 /// The backstop of the exact timers, and the housekeeping of the database.
-pub(super) async fn keep_store(store: Store, control: Control, clock: Clock, every: Duration, stop: CancellationToken) {
+pub(super) async fn keep_store(
+    store: Store,
+    control: Control,
+    clock: Clock,
+    keep_months: u32,
+    every: Duration,
+    stop: CancellationToken,
+) {
     // Not right at the start: people who were inside must have the chance to come back first.
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -50,6 +57,19 @@ pub(super) async fn keep_store(store: Store, control: Control, clock: Clock, eve
         }
         if let Err(error) = store.ensure_audit_partitions().await {
             warn!(error = &error as &dyn std::error::Error, "partitions of the audit log were not made ahead");
+        }
+        if keep_months > 0 {
+            match store.detach_audit_partitions(keep_months, false).await {
+                Ok(detached) => {
+                    for partition in detached {
+                        let (name, records) = (partition.name, partition.records);
+                        info!(partition = name, records, "an old month left the audit log; its table stays");
+                    }
+                }
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "old months of the audit log were not detached")
+                }
+            }
         }
         if let Err(error) = control.forget_answers().await {
             warn!(error = &error as &dyn std::error::Error, "old answers were not deleted");

@@ -99,6 +99,12 @@ pub enum Verb {
     /// Usage for billing engines and spreadsheets
     #[command(subcommand)]
     Usage(UsageVerb),
+    /// The audit trail: export it, prove that it was not changed, prove one event
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Identities: erase what is known of a person
+    #[command(subcommand)]
+    Identity(IdentityVerb),
     /// The embedded Postgres of the data folder
     #[command(subcommand)]
     Db(DbVerb),
@@ -399,6 +405,93 @@ fn parse_acknowledgement(text: &str) -> Result<Acknowledgement, String> {
         Ok(position) if position >= 0 => Ok(Acknowledgement::Position(position)),
         _ => Err("give the position of an event, or the word written".to_owned()),
     }
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct VerifyArguments {
+    /// Verify this export instead of the database; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "epoch"])]
+    pub export: Option<PathBuf>,
+    /// Verify this proof of one event, from `audit prove`; needs neither database nor export
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["epoch", "checkpoint"])]
+    pub proof: Option<PathBuf>,
+    /// Checkpoints that were kept outside, to compare with; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Vec<PathBuf>,
+    /// A key that checkpoints are signed with, from `audit key`; may be given several times [default: the key of the data
+    /// folder, if there is one]
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Vec<String>,
+    /// Verify the records of one epoch only; 0 is the control plane
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<i64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// Write the whole trail as JSON lines, with everything that is needed to verify it elsewhere
+    #[command(
+        after_help = "Example:\n  rollcall audit export --output trail.jsonl && rollcall audit verify --export trail.jsonl"
+    )]
+    Export {
+        /// Where to [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The records of one epoch only; 0 is the control plane
+        #[arg(long, value_name = "N")]
+        epoch: Option<i64>,
+    },
+    /// Check that no record was changed, removed or added
+    ///
+    /// Without options the database is verified. Exit code 1 says that something was found.
+    #[command(
+        after_help = "Examples:\n  rollcall audit verify\n  rollcall audit verify --export trail.jsonl --checkpoint kept/latest --public-key KEY\n  rollcall audit verify --proof event.json --public-key KEY"
+    )]
+    Verify(VerifyArguments),
+    /// Write the proof that one event is in the log
+    #[command(
+        after_help = "Example:\n  rollcall audit prove 3-1042 --output event.json && rollcall audit verify --proof event.json"
+    )]
+    Prove {
+        /// Epoch and number of the event, like 3-1042
+        #[arg(value_name = "EVENT", value_parser = parse_event)]
+        event: (i64, i64),
+        /// Where to [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Print the public key that checkpoints of this node are signed with
+    Key,
+    /// Detach old months of the audit log; their tables stay in the database
+    #[command(after_help = "Example:\n  rollcall audit retention --keep-months 24 --dry-run")]
+    Retention {
+        /// Whole months before the present one that stay [default: audit.keep_months of the configuration]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1200))]
+        keep_months: Option<u32>,
+        /// Only say which months would be detached
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// `epoch-number`, as the trail names an event.
+fn parse_event(text: &str) -> Result<(i64, i64), String> {
+    let parsed = text.split_once('-').and_then(|(epoch, seq)| Some((epoch.parse().ok()?, seq.parse().ok()?)));
+    parsed.ok_or_else(|| "an event is named by its epoch and number, like 3-1042".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum IdentityVerb {
+    /// Erase names, state and the identity itself in all sessions of a tenant
+    ///
+    /// The audit trail and the metered time stay and stay verifiable: they name the person by participant id only. Refused
+    /// while the person is in a session.
+    Erase {
+        /// Your app's name for the person, as `participants.identity` has it
+        identity: String,
+        #[command(flatten)]
+        tenant: TenantArguments,
+    },
 }
 
 #[derive(Debug, Subcommand)]

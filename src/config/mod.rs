@@ -26,7 +26,7 @@ pub use error::{ConfigError, Fault};
 pub use layers::{DEV_ROOT_KEY, File, Flag, Inputs};
 pub use network::{Http, Ws};
 pub use origins::OriginPolicy;
-pub use parts::{Auth, Database, Ledger, Log, Presence, Sessions, Shutdown};
+pub use parts::{Audit, Auth, Database, Ledger, Log, Presence, Sessions, Shutdown};
 pub use values::{Acknowledge, AddressRange, Bytes, DatabaseUrl, Hours, LogFormat, Millis, Origin, PublicUrl, Seconds};
 
 use setting::{Part, settings};
@@ -69,6 +69,7 @@ settings! {
         presence: Presence,
         sessions: Sessions,
         ledger: Ledger,
+        audit: Audit,
         http: Http,
         log: Log,
         shutdown: Shutdown,
@@ -149,6 +150,19 @@ impl Config {
             ip => ip,
         };
         PublicUrl::of_address(SocketAddr::new(reachable, bound.port()))
+    }
+
+    /// Where checkpoints are written outside the database.
+    pub fn checkpoint_dir(&self) -> PathBuf {
+        self.audit.checkpoint_dir.clone().unwrap_or_else(|| self.data_dir.join("checkpoints"))
+    }
+
+    /// The key that signs checkpoints, and whether it is made when missing: a configured one is not.
+    pub fn checkpoint_key(&self) -> (PathBuf, bool) {
+        match &self.audit.key_file {
+            Some(path) => (path.clone(), false),
+            None => (self.data_dir.join("checkpoint.key"), true),
+        }
     }
 
     /// The page behind invite links.

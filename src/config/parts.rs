@@ -95,6 +95,23 @@ settings! {
 }
 
 settings! {
+    /// Proof that the audit trail was not changed, and how long it stays in one piece. docs/AUDIT.md explains it.
+    pub struct Audit in "audit" {
+        /// How often a signed checkpoint over the whole ledger is written, and once more at the end. Nothing new, no checkpoint.
+        /// What was cut off from the end since the last one cannot be noticed.
+        checkpoint_interval_s: Seconds = Seconds(60), in 1..=86_400;
+        /// Where checkpoints are written outside the database. Empty: `checkpoints` in the data folder. Copy it to a place that
+        /// whoever runs the database cannot change.
+        checkpoint_dir: Option<PathBuf> = None;
+        /// The Ed25519 key that signs checkpoints, PKCS#8 in PEM. Empty: `checkpoint.key` in the data folder, made when missing.
+        key_file: Option<PathBuf> = None;
+        /// Whole months before the present one that stay in the audit log. Older ones are detached: they stay in the database as
+        /// tables of their own. 0 keeps everything in the log for ever.
+        keep_months: u32 = 0, in 0..=1_200;
+    }
+}
+
+settings! {
     /// Log lines, always on stderr.
     pub struct Log in "log" {
         /// `auto` is pretty on a terminal and JSON lines otherwise.

@@ -1,7 +1,7 @@
 //! Who is in a session, who ever was, and the removal of one.
 
 use chrono::{DateTime, Utc};
-use rollcall_core::{Command, ParticipantId, Refusal, SessionId, SessionSpec, TenantId};
+use rollcall_core::{Actor, Command, ParticipantId, Refusal, SessionId, SessionSpec, TenantId};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -9,11 +9,21 @@ use super::sessions::spec_of;
 use super::views::{ParticipantView, PresenceView, PresentView};
 use super::{Call, Control, ControlError, LiveError, date_time};
 use crate::store::audit::{self, ControlEvent};
+use crate::store::mapping::actor_text;
 use crate::store::participants::{self, Barred, ParticipantRow};
 use crate::store::sessions;
 
 /// Most participants shown of a session that is not in memory. In memory there is no limit but that of the session.
 const PRESENCE_FROM_DATABASE_MAX: i64 = 1_000;
+
+/// What came of an erasure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Erasure {
+    /// `(session, participant)` of everybody who was erased; empty when nobody had the identity.
+    Done(Vec<(Uuid, Uuid)>),
+    /// The person is in a session, so nothing was erased: the server would write the name again.
+    Present,
+}
 
 impl Control {
     /// Who is present. From memory where the session is, else what the database last knew.
@@ -62,6 +72,23 @@ impl Control {
             Err(LiveError::NotLive | LiveError::Refused(Refusal::ParticipantUnknown)) => {
                 self.bar(call, session, participant).await
             }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Erases what is known of a person under an identity, in all sessions of the tenant. The trail and the metered time stay.
+    ///
+    /// # Errors
+    /// The identity cannot be one, or the database is away.
+    pub async fn erase_identity(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        identity: &str,
+    ) -> Result<Erasure, ControlError> {
+        match participants::erase_identity(&self.store, tenant, identity, &actor_text(actor)).await {
+            Ok(erased) => Ok(Erasure::Done(erased)),
+            Err(error) if participants::is_present(&error) => Ok(Erasure::Present),
             Err(error) => Err(error.into()),
         }
     }

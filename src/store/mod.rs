@@ -26,7 +26,7 @@ pub mod sessions;
 pub mod tenants;
 #[cfg(test)]
 pub(crate) mod tests;
-mod upkeep;
+pub mod upkeep;
 pub mod usage;
 pub mod usage_export;
 

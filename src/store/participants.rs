@@ -143,3 +143,30 @@ pub async fn leave_all(
     .await?;
     Ok(left.rows_affected())
 }
+
+/// Erases what is known of an identity in all sessions of a tenant; returns `(session, participant)` of each.
+///
+/// # Errors
+/// [`StoreError::Unavailable`]; [`StoreError::Database`] when the person is present, see [`is_present`].
+pub async fn erase_identity(
+    store: &Store,
+    tenant: TenantId,
+    identity: &str,
+    actor: &str,
+) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select session_id as "session_id!", participant_id as "participant_id!"
+           from rollcall.erase_identity($1, $2, $3)"#,
+        tenant.0,
+        identity,
+        actor,
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.session_id, row.participant_id)).collect())
+}
+
+/// Whether an erasure was refused because the person is present.
+pub fn is_present(error: &StoreError) -> bool {
+    matches!(error, StoreError::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006"))
+}

@@ -4,9 +4,10 @@
 //! started from the installed binaries and stops with the test program.
 
 mod access;
+mod chain;
 mod cleanup;
 mod functions;
-mod history;
+pub(crate) mod history;
 mod ledger;
 mod live;
 mod speed;

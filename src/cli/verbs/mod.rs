@@ -1,8 +1,10 @@
 //! What each verb does.
 
+mod audit;
 mod check;
 mod configuration;
 mod db;
+mod identity;
 mod invite;
 mod key;
 mod server;
@@ -37,6 +39,8 @@ pub async fn run(cli: Cli, output: OutputFormat) -> Result<(), Failure> {
         Verb::Session(verb) => session::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Invite(verb) => invite::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Usage(verb) => usage::run(&tool_config(&inputs)?, verb, output).await,
+        Verb::Audit(verb) => audit::run(&tool_config(&inputs)?, verb, output).await,
+        Verb::Identity(verb) => identity::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Db(verb) => db::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Config(verb) => configuration::run(&inputs, &verb, output),
         Verb::Openapi => print_json(&crate::http::document()),
