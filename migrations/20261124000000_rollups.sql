@@ -38,6 +38,10 @@ create type rollcall.session_change as (
     sign integer, tenant_id uuid, started_at timestamptz, ended_at timestamptz, end_reason text);
 comment on type rollcall.session_change is 'What a session counts for that came (sign 1) or went (sign -1).';
 
+create type rollcall.due_session as (
+    session_id uuid, tenant_id uuid, end_reason text, last_activity_at timestamptz, ended_at timestamptz);
+comment on type rollcall.due_session is 'A session that is over, with its logical end.';
+
 create table rollcall.participant_coverage (
     session_id uuid not null,
     participant_id uuid not null,
@@ -104,6 +108,7 @@ create table rollcall.total_15m (
     bucket timestamptz not null,
     shard bigint not null,
     covered_us bigint not null,
+    joins bigint not null,
     present integer[] not null,
     constraint total_15m_pkey primary key (bucket, shard),
     constraint total_15m_present_minutes check (cardinality(present) = 15)

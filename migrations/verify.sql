@@ -31,8 +31,8 @@ begin
             'log_session_event(uuid,text,uuid,jsonb,text)',
             'log_control_event(uuid,uuid,uuid,text,text,jsonb,timestamptz,text)',
             'cleanup_inactive_sessions(interval,integer,boolean)',
-            'get_session_billing_data(uuid,timestamptz,timestamptz,text)',
-            'get_usage(uuid,timestamptz,timestamptz,text,text,text)',
+            'get_session_billing_data(uuid,timestamptz,timestamptz,text,interval)',
+            'get_usage(uuid,timestamptz,timestamptz,text,text,text,interval)',
             'get_session_analytics(timestamptz,timestamptz,uuid,text,text)',
             'presence_at(uuid,timestamptz)', 'time_together(uuid,uuid,uuid)', 'get_billing_watermark()',
             'ensure_audit_partitions(integer)', 'touch_last_seen()', 'deny_change()']) as f

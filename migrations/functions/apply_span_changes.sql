@@ -124,14 +124,15 @@ begin
                          u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
                          u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]]
     ), count_total as (
-        insert into rollcall.total_15m as u (bucket, shard, covered_us, present)
-        select q.bucket, p_shard, sum(q.covered_us),
+        insert into rollcall.total_15m as u (bucket, shard, covered_us, joins, present)
+        select q.bucket, p_shard, sum(q.covered_us), sum(q.joins),
                array[sum(q.present[1]), sum(q.present[2]), sum(q.present[3]), sum(q.present[4]), sum(q.present[5]),
                  sum(q.present[6]), sum(q.present[7]), sum(q.present[8]), sum(q.present[9]), sum(q.present[10]),
                  sum(q.present[11]), sum(q.present[12]), sum(q.present[13]), sum(q.present[14]), sum(q.present[15])]::integer[]
         from quarter q group by q.bucket order by q.bucket
         on conflict (bucket, shard) do update
         set covered_us = u.covered_us + excluded.covered_us,
+            joins = u.joins + excluded.joins,
             present = array[u.present[1] + excluded.present[1], u.present[2] + excluded.present[2], u.present[3] + excluded.present[3],
                          u.present[4] + excluded.present[4], u.present[5] + excluded.present[5], u.present[6] + excluded.present[6],
                          u.present[7] + excluded.present[7], u.present[8] + excluded.present[8], u.present[9] + excluded.present[9],

@@ -14,8 +14,8 @@ create or replace function rollcall.cleanup_inactive_sessions(
 declare
     v_now timestamptz := clock_timestamp();
     v_locked uuid[];
-    v_due record;
-    v_spans_closed integer;
+    v_due rollcall.due_session[];
+    v_spans_closed integer[];
 begin
     perform rollcall.check_may_write('cleanup_inactive_sessions');
     if p_inactivity is null or p_inactivity < interval '0' then
@@ -44,38 +44,45 @@ begin
           and s.session_id in (select d.session_id from rollcall.sessions_due(p_inactivity, v_now, null) d)
         order by s.session_id limit p_limit for update skip locked) l;
 
-    for v_due in
-        select d.* from rollcall.sessions_due(p_inactivity, v_now, v_locked) d order by d.session_id
-    loop
-        update rollcall.sessions s
-        set status = 'ended', ended_at = v_due.ended_at, end_reason = v_due.end_reason, version = s.version + 1
-        where s.session_id = v_due.session_id;
-        update rollcall.participants p
-        set status = 'left', left_at = greatest(v_due.ended_at, p.joined_at), leave_reason = 'session_ended'
-        where p.session_id = v_due.session_id and p.status <> 'left';
-        -- At evidence, never at the end of the session: nobody is billed for time not proven.
+    -- Set by set, in the lock order of the first migration. Counted apart from the flushers, so none of them waits.
+    perform set_config('rollcall.usage_shard', '-1', true);
+    select coalesce(array_agg(d order by d.session_id), '{}') into v_due
+    from rollcall.sessions_due(p_inactivity, v_now, v_locked) d;
+
+    update rollcall.sessions s
+    set status = 'ended', ended_at = d.ended_at, end_reason = d.end_reason, version = s.version + 1
+    from unnest(v_due) d where s.session_id = d.session_id;
+    update rollcall.participants p
+    set status = 'left', left_at = greatest(d.ended_at, p.joined_at), leave_reason = 'session_ended'
+    from unnest(v_due) d where p.session_id = d.session_id and p.status <> 'left';
+    -- At evidence, never at the end of the session: nobody is billed for time not proven.
+    with closed as (
         update rollcall.participation_spans p
         set disconnected_at = e.at, end_reason = 'session_ended',
-            uncertainty_us = greatest(0, extract(epoch from v_due.ended_at - e.at) * 1000000)::bigint
-        from (select o.epoch, o.connection,
-                     greatest(o.connected_at, least(o.last_evidence_at, v_due.ended_at)) as at
-              from rollcall.participation_spans o
-              where o.session_id = v_due.session_id and o.disconnected_at is null
-              order by o.epoch, o.connection for update) e
-        where p.epoch = e.epoch and p.connection = e.connection;
-        get diagnostics v_spans_closed = row_count;
-        session_id := v_due.session_id;
-        tenant_id := v_due.tenant_id;
-        end_reason := v_due.end_reason;
-        last_activity_at := v_due.last_activity_at;
-        ended_at := v_due.ended_at;
-        spans_closed := v_spans_closed;
-        perform rollcall.log_control_event(
-            v_due.tenant_id, v_due.session_id, null, 'session_ended', 'server',
-            jsonb_build_object('reason', v_due.end_reason, 'source', 'cleanup', 'spans_closed', v_spans_closed),
-            v_due.ended_at);
-        return next;
-    end loop;
+            uncertainty_us = greatest(0, rollcall.us_between(e.at, e.ended_at))
+        from (select o.epoch, o.connection, d.ended_at,
+                     greatest(o.connected_at, least(o.last_evidence_at, d.ended_at)) as at
+              from unnest(v_due) d
+              join rollcall.participation_spans o on o.session_id = d.session_id and o.disconnected_at is null
+              order by o.epoch, o.connection for update of o) e
+        where p.epoch = e.epoch and p.connection = e.connection
+        returning p.session_id
+    )
+    select array_agg(coalesce(c.closed, 0) order by d.session_id) into v_spans_closed
+    from unnest(v_due) d
+    left join (select c.session_id, count(*)::integer as closed from closed c group by c.session_id) c using (session_id);
+
+    perform rollcall.log_control_events(
+        array_agg(d.tenant_id order by d.place), array_agg(d.session_id order by d.place), 'session_ended', 'server',
+        array_agg(jsonb_build_object('reason', d.end_reason, 'source', 'cleanup', 'spans_closed', v_spans_closed[d.place])
+                  order by d.place),
+        array_agg(d.ended_at order by d.place))
+    from unnest(v_due) with ordinality as d (session_id, tenant_id, end_reason, last_activity_at, ended_at, place)
+    having count(*) > 0;
+    return query
+        select d.session_id, d.tenant_id, d.end_reason, d.last_activity_at, d.ended_at, v_spans_closed[d.place]
+        from unnest(v_due) with ordinality as d (session_id, tenant_id, end_reason, last_activity_at, ended_at, place)
+        order by d.place;
 end
 $$;
 

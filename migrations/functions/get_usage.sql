@@ -1,80 +1,167 @@
--- Usage of a tenant by day, session or participant. Rounding happens once in each row of the answer: a connection over
--- midnight is two connections when grouped by day.
-create or replace function rollcall.get_usage(
+-- Usage of a tenant by day, session or participant, or of tenants as wholes. Rounding happens once in each row of the
+-- answer: a connection over midnight is two connections when grouped by day.
+--
+-- Whole days (UTC) come out of usage_day, so that they cost the same however busy they were; everything else out of
+-- participant_coverage by usage_parts(). What open connections add until now is the difference of two looks at their
+-- sessions, with and without the open ones.
+drop function if exists rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text);
+drop function if exists rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text, interval);
+
+create function rollcall.get_usage(
     p_tenant_id uuid,
     p_from timestamptz,
     p_to timestamptz,
     p_group text default 'day',
     p_tz text default 'UTC',
-    p_rounding text default 'exact'
-) returns table (day date, session_id uuid, participant_id uuid, identity text, sessions bigint, participants bigint,
-                 connections bigint, connected_seconds numeric, billable_seconds numeric, overlap_seconds numeric,
-                 billed_units numeric, uncertainty_seconds numeric, is_open boolean, adjustments_seconds numeric,
-                 complete_through timestamptz)
-    language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+    p_rounding text default 'exact',
+    p_grace interval default null
+) returns table (tenant_id uuid, day date, session_id uuid, participant_id uuid, identity text, sessions bigint,
+                 participants bigint, connections bigint, connected_seconds numeric, billable_seconds numeric,
+                 overlap_seconds numeric, billed_units numeric, uncertainty_seconds numeric, is_open boolean,
+                 adjustments_seconds numeric, complete_through timestamptz)
+    language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
+declare
+    v_grace interval;
+    v_bounds timestamptz[] := array[p_from, p_to];
+    v_days date[] := array[null::date];
+    v_last integer;
+    -- Buckets v_flat to v_flat_to are whole days (UTC).
+    v_flat integer;
+    v_flat_to integer;
 begin
-    perform rollcall.check_arguments(coalesce(p_rounding, 'null'), coalesce(p_tz, 'null'), p_from, p_to);
-    if p_tenant_id is null or p_from is null or p_to is null or not isfinite(p_from) or not isfinite(p_to) then
-        raise exception 'get_usage needs a tenant and a finite period'
-            using errcode = 'invalid_parameter_value', hint = 'Give p_tenant_id, p_from and p_to.';
-    end if;
-    if p_group is null or p_group not in ('day', 'session', 'participant') then
+    perform rollcall.check_arguments(coalesce(p_rounding, 'null'), coalesce(p_tz, 'null'), p_from, p_to, p_grace);
+    if p_group is null or p_group not in ('day', 'session', 'participant', 'tenant') then
         raise exception 'unknown group "%"', coalesce(p_group, 'null')
-            using errcode = 'invalid_parameter_value', hint = 'One of day, session, participant.';
+            using errcode = 'invalid_parameter_value', hint = 'One of day, session, participant, tenant.';
     end if;
+    if p_from is null or p_to is null or not isfinite(p_from) or not isfinite(p_to)
+       or (p_tenant_id is null and p_group <> 'tenant') then
+        raise exception 'get_usage needs a tenant and a finite period'
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Give p_tenant_id, p_from and p_to; without a tenant only the group tenant makes sense.';
+    end if;
+    if p_tenant_id is null then
+        return query select * from rollcall.get_usage_of_tenants(p_from, p_to, p_rounding, p_grace);
+        return;
+    end if;
+    select coalesce(p_grace, t.reconnect_grace) into v_grace from rollcall.tenants t where t.tenant_id = p_tenant_id;
+    if not found then
+        raise exception 'unknown tenant %', p_tenant_id
+            using errcode = 'no_data_found', hint = 'Look it up in rollcall.tenants.';
+    end if;
+
+    if p_group = 'day' then
+        select array_agg(d.lower_at order by d.lower_at) || p_to, array_agg(d.label::date order by d.lower_at)
+        into v_bounds, v_days from rollcall.time_buckets('day', p_tz, p_from, p_to) d;
+    end if;
+    v_last := cardinality(v_bounds) - 1;
+    v_flat := v_last + 1;
+    v_flat_to := v_last;
+    if p_group = 'day' and v_grace = interval '0'
+       and not exists (select from unnest(v_bounds[2:v_last]) b where date_bin('24 hours', b, 'epoch') <> b) then
+        v_flat := case when date_bin('24 hours', p_from, 'epoch') = p_from then 1 else 2 end;
+        v_flat_to := case when date_bin('24 hours', p_to, 'epoch') = p_to then v_last else v_last - 1 end;
+        if v_flat > v_flat_to then
+            v_flat := v_last + 1;
+            v_flat_to := v_last;
+        end if;
+    end if;
+
     return query
-    with bucket as (
-        select d.label::date as day, d.lower_at, d.upper_at from rollcall.time_buckets('day', p_tz, p_from, p_to) d
-        where p_group = 'day'
+    with open (sessions) as materialized (
+        select case when v_flat <= v_flat_to
+                    then rollcall.open_sessions(p_tenant_id, v_bounds[v_flat], v_bounds[v_flat_to + 1]) end
+    ), part as (
+        select 1 as sign, u.bucket, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us,
+               u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
+        from rollcall.usage_parts(p_tenant_id, v_bounds[1:v_flat], v_grace) u
         union all
-        select null, p_from, p_to where p_group <> 'day'
-    ), span as materialized (
-        select c.session_id, c.participant_id, c.starts_at, c.ends_at, c.uncertainty_us, c.is_open
-        from rollcall.clipped_spans(p_tenant_id, null, p_from, p_to) c
-    ), piece as (
-        select b.day, s.session_id, s.participant_id, s.is_open and s.ends_at < b.upper_at as is_open,
-               case when s.ends_at <= b.upper_at then s.uncertainty_us else 0 end as uncertainty_us,
-               greatest(s.starts_at, b.lower_at) as starts_at, least(s.ends_at, b.upper_at) as ends_at
-        from bucket b
-        -- A span without length lies in one bucket; it adds a connection, but no time.
-        join span s on s.starts_at < b.upper_at
-            and (s.ends_at > b.lower_at or (s.starts_at = s.ends_at and s.starts_at >= b.lower_at))
+        select 1, u.bucket + v_flat_to, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us,
+               u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
+        from rollcall.usage_parts(p_tenant_id, v_bounds[v_flat_to + 1:v_last + 1], v_grace) u
+        where v_flat <= v_flat_to
+        union all
+        select x.sign, u.bucket + v_flat - 1, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us,
+               u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
+        from open o, (values (1, true), (-1, false)) as x (sign, with_open),
+             lateral rollcall.usage_pieces(o.sessions, v_bounds[v_flat:v_flat_to + 1], x.with_open, v_grace) u
+        where cardinality(o.sessions) > 0
     ), participant as (
-        select p.day, p.session_id, p.participant_id, count(*) as connections, bool_or(p.is_open) as is_open,
-               sum(extract(epoch from p.ends_at - p.starts_at)) as connected_s,
-               sum(ceil(extract(epoch from p.ends_at - p.starts_at) / 60)) as connection_minutes,
-               rollcall.coverage_seconds(range_agg(tstzrange(p.starts_at, p.ends_at))) as billable_s,
-               sum(p.uncertainty_us) / 1000000.0 as uncertainty_s
-        from piece p group by p.day, p.session_id, p.participant_id
-    ), running as (
-        -- Running sums, so that rounding once per session still gives rows that add up to the rounded total.
-        select p.*, sum(p.billable_s) over (partition by p.day, p.session_id order by p.participant_id) as running_s
-        from participant p
+        select p.bucket, p.session_id, p.participant_id, p.sign, sum(p.connections) as connections,
+               sum(p.connected_us) as connected_us, sum(p.covered_us) as covered_us, sum(p.billable_us) as billable_us,
+               sum(p.connection_minutes) as connection_minutes, sum(p.uncertainty_us) as uncertainty_us,
+               bool_or(p.is_open) as is_open
+        from part p group by p.bucket, p.session_id, p.participant_id, p.sign
     ), rounded as (
-        select r.*, case p_rounding
-                   when 'exact' then r.billable_s
-                   when 'second' then ceil(r.billable_s)
-                   when 'minute_per_connection' then r.connection_minutes
-                   when 'minute_per_participant' then ceil(r.billable_s / 60)
-                   else ceil(r.running_s / 60) - ceil((r.running_s - r.billable_s) / 60)
-               end as units
-        from running r
+        -- Running sums, so that rounding once per session still gives rows that add up to the rounded total.
+        select p.*, case p_rounding when 'minute_per_session' then
+                        ceil(p.running_us / 60000000) - ceil((p.running_us - p.billable_us) / 60000000)
+                    else rollcall.round_usage(p_rounding, p.billable_us, p.connection_minutes) end as units
+        from (select p.*, case when p_rounding = 'minute_per_session' then
+                              sum(p.billable_us) over (partition by p.bucket, p.session_id, p.sign
+                                                       order by p.participant_id) end as running_us
+              from participant p) p
+    ), meeting as (
+        -- Session by session first, so that sessions are counted without sorting.
+        select r.bucket, r.sign, r.session_id, case when p_group = 'participant' then r.participant_id end as participant_id,
+               count(*) as participants, sum(r.connections) as connections, sum(r.connected_us) as connected_us,
+               sum(r.covered_us) as covered_us, sum(r.billable_us) as billable_us, sum(r.units) as units,
+               sum(r.uncertainty_us) as uncertainty_us, bool_or(r.is_open) as is_open
+        from rounded r group by 1, 2, 3, 4
+    ), summed as (
+        select m.bucket, case when p_group in ('session', 'participant') then m.session_id end as session_id,
+               m.participant_id, sum(m.sign) as sessions, sum(m.sign * m.participants) as participants,
+               sum(m.sign * m.connections) as connections, sum(m.sign * m.connected_us) as connected_us,
+               sum(m.sign * m.covered_us) as covered_us, sum(m.sign * m.billable_us) as billable_us,
+               sum(m.sign * m.units) as units, sum(m.sign * m.uncertainty_us) as uncertainty_us, bool_or(m.is_open) as is_open
+        from meeting m group by 1, 2, 3
+        union all
+        select v_flat + (u.day - v_days[v_flat]), null, null, sum(u.sessions), sum(u.participants), sum(u.connections),
+               sum(u.connected_us), sum(u.covered_us), sum(u.covered_us),
+               case p_rounding
+                   when 'exact' then sum(u.covered_us) / 1000000
+                   when 'second' then sum(u.whole_seconds)
+                   when 'minute_per_connection' then sum(u.connection_minutes)
+                   when 'minute_per_participant' then sum(u.participant_minutes)
+                   else sum(u.session_minutes)
+               end,
+               sum(u.uncertainty_us), false
+        from rollcall.usage_day u
+        where v_flat <= v_flat_to and u.tenant_id = p_tenant_id and u.day between v_days[v_flat] and v_days[v_flat_to]
+        group by u.day
+    ), total as (
+        select s.bucket, s.session_id, s.participant_id, sum(s.sessions) as sessions, sum(s.participants) as participants,
+               sum(s.connections) as connections, sum(s.connected_us) as connected_us, sum(s.covered_us) as covered_us,
+               sum(s.billable_us) as billable_us, sum(s.units) as units, sum(s.uncertainty_us) as uncertainty_us,
+               bool_or(s.is_open) as is_open
+        from summed s group by s.bucket, s.session_id, s.participant_id
+        having sum(s.participants) <> 0
+    ), adjustment as (
+        select b.bucket, case when p_group in ('session', 'participant') then a.session_id end as session_id,
+               case when p_group = 'participant' then a.participant_id end as participant_id,
+               sum(sign(a.delta_us::numeric) * rollcall.us_between(greatest(a.starts_at, v_bounds[b.bucket]),
+                                                          least(a.ends_at, v_bounds[b.bucket + 1]))) as us
+        from rollcall.billing_adjustments a,
+             lateral generate_series(greatest(1, width_bucket(a.starts_at, v_bounds)),
+                                     least(v_last, width_bucket(a.ends_at - interval '1 microsecond', v_bounds)))
+                 as b (bucket)
+        where a.tenant_id = p_tenant_id and a.starts_at < p_to and a.ends_at > p_from
+        group by 1, 2, 3
     )
-    select r.day,
-           case when p_group <> 'day' then r.session_id end,
-           case when p_group = 'participant' then r.participant_id end,
-           case when p_group = 'participant' then min(p.identity) end,
-           count(distinct r.session_id), count(*), sum(r.connections)::bigint, sum(r.connected_s), sum(r.billable_s),
-           sum(r.connected_s) - sum(r.billable_s), sum(r.units), sum(r.uncertainty_s), bool_or(r.is_open), 0::numeric,
-           min(w.complete_through)
-    from rounded r
-    left join rollcall.participants p on p.session_id = r.session_id and p.participant_id = r.participant_id
+    select p_tenant_id, v_days[t.bucket], t.session_id, t.participant_id, p.identity, t.sessions::bigint,
+           t.participants::bigint, t.connections::bigint, t.connected_us / 1000000.0, t.billable_us / 1000000.0,
+           (t.connected_us - t.covered_us) / 1000000.0, t.units, t.uncertainty_us / 1000000.0, t.is_open,
+           coalesce(a.us, 0)::numeric / 1000000, w.complete_through
+    from total t
+    left join adjustment a on a.bucket = t.bucket and a.session_id is not distinct from t.session_id
+        and a.participant_id is not distinct from t.participant_id
+    left join rollcall.participants p
+        on p_group = 'participant' and p.session_id = t.session_id and p.participant_id = t.participant_id
     cross join rollcall.get_billing_watermark() w
-    group by 1, 2, 3
-    order by 1, 2, 3;
+    order by t.bucket, t.session_id, t.participant_id;
 end
 $$;
 
-comment on function rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text) is
-    'Usage of a tenant in [p_from, p_to) by day (of p_tz), session or participant of a session. billed_units as in get_session_billing_data.';
+comment on function rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text, interval) is
+    'Usage of a tenant in [p_from, p_to) by day (of p_tz), session or participant of a session, or as a whole (tenant; p_tenant_id null: one row for each). billed_units as in get_session_billing_data. p_grace null: the tenant''s.';

@@ -1,7 +1,9 @@
 -- The sessions that are over by their own deadlines and by what every node has attested. Internal to
 -- cleanup_inactive_sessions(); p_only narrows to these sessions (null: all active ones).
+drop function if exists rollcall.sessions_due(interval, timestamptz, uuid[]);
+
 create or replace function rollcall.sessions_due(p_inactivity interval, p_now timestamptz, p_only uuid[])
-    returns table (session_id uuid, tenant_id uuid, end_reason text, last_activity_at timestamptz, ended_at timestamptz)
+    returns setof rollcall.due_session
     language sql stable set search_path = pg_catalog, pg_temp as $$
     with attested as (
         -- min() over no active epoch is null: then nothing is on the way from anywhere.

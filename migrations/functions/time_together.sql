@@ -2,10 +2,7 @@
 create or replace function rollcall.time_together(p_session_id uuid, p_a uuid, p_b uuid, out together_seconds numeric)
     language sql stable set search_path = pg_catalog, pg_temp as $$
     select rollcall.coverage_seconds(
-        (select range_agg(c.covered) from rollcall.clipped_spans(null, p_session_id, '-infinity', 'infinity') c
-         where c.participant_id = p_a)
-        * (select range_agg(c.covered) from rollcall.clipped_spans(null, p_session_id, '-infinity', 'infinity') c
-           where c.participant_id = p_b))
+        rollcall.coverage_of(p_session_id, p_a, true) * rollcall.coverage_of(p_session_id, p_b, true))
 $$;
 
 comment on function rollcall.time_together(uuid, uuid, uuid) is

@@ -15,6 +15,7 @@ pub struct AnalyticsRow {
     pub completed: i64,
     pub expired: i64,
     pub abandoned: i64,
+    pub no_shows: i64,
     pub completion_rate: Option<String>,
     pub avg_duration_seconds: Option<String>,
     pub p50_duration_seconds: Option<String>,
@@ -36,7 +37,7 @@ pub async fn tenant(
     let rows = sqlx::query_as!(
         AnalyticsRow,
         r#"select bucket as "bucket!", started as "started!", ended as "ended!", completed as "completed!",
-             expired as "expired!", abandoned as "abandoned!", trim_scale(completion_rate)::text as completion_rate,
+             expired as "expired!", abandoned as "abandoned!", no_shows as "no_shows!", trim_scale(completion_rate)::text as completion_rate,
              trim_scale(round(avg_duration_seconds, 6))::text as avg_duration_seconds,
              trim_scale(p50_duration_seconds)::text as p50_duration_seconds,
              trim_scale(p95_duration_seconds)::text as p95_duration_seconds,

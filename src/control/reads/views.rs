@@ -113,6 +113,8 @@ pub struct AnalyticsBucket {
     pub expired: i64,
     /// Nobody ever joined.
     pub abandoned: i64,
+    /// Ended without anybody ever having come in, whatever the reason.
+    pub no_shows: i64,
     /// `completed` of `ended`; null when none ended.
     #[schema(value_type = Option<f64>)]
     pub completion_rate: Option<Decimal>,
@@ -192,6 +194,7 @@ pub(super) fn analytics_bucket(row: AnalyticsRow) -> Result<AnalyticsBucket, Con
         completed: row.completed,
         expired: row.expired,
         abandoned: row.abandoned,
+        no_shows: row.no_shows,
         completion_rate: row.completion_rate.map(decimal).transpose()?,
         avg_duration_seconds: row.avg_duration_seconds.map(decimal).transpose()?,
         p50_duration_seconds: row.p50_duration_seconds.map(decimal).transpose()?,

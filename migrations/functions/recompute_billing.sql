@@ -1,0 +1,176 @@
+-- Counts everything anew and says where the stored sums differ: usage out of the spans, spans out of the audit trail,
+-- statistics out of the sessions. No rows mean that all is right. Looks at the whole days (UTC) that the period touches.
+drop function if exists rollcall.recompute_billing(uuid, timestamptz, timestamptz);
+
+create function rollcall.recompute_billing(p_tenant_id uuid, p_from timestamptz, p_to timestamptz)
+    returns table (what text, session_id uuid, participant_id uuid, day date, stored bigint, recomputed bigint,
+                   difference bigint)
+    language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+    v_day date := (p_from at time zone 'UTC')::date;
+    v_last_day date := ((p_to - interval '1 microsecond') at time zone 'UTC')::date;
+    v_from timestamptz := v_day::timestamp at time zone 'UTC';
+    v_to timestamptz := (v_last_day + 1)::timestamp at time zone 'UTC';
+begin
+    perform rollcall.check_arguments(p_from => p_from, p_to => p_to);
+    if p_from is null or p_to is null or not isfinite(p_from) or not isfinite(p_to) then
+        raise exception 'recompute_billing needs a finite period'
+            using errcode = 'invalid_parameter_value', hint = 'Give p_from and p_to.';
+    end if;
+    return query
+    with span as materialized (
+        select s.* from rollcall.participation_spans s
+        where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.disconnected_at is not null
+          and s.connected_at < v_to and s.disconnected_at >= v_from
+    ), piece as (
+        select s.tenant_id, s.session_id, s.participant_id, (d.at at time zone 'UTC')::date as day, s.connected_at < d.at as carried,
+               greatest(s.connected_at, d.at) as starts_at, least(s.disconnected_at, d.at + interval '24 hours') as ends_at,
+               case when s.disconnected_at <= d.at + interval '24 hours' then s.uncertainty_us else 0 end as uncertainty_us
+        from span s,
+             lateral generate_series(greatest(v_from, date_bin('24 hours', s.connected_at, 'epoch')),
+                                     least(v_to - interval '1 microsecond',
+                                           greatest(s.connected_at, s.disconnected_at - interval '1 microsecond')),
+                                     interval '24 hours') as d (at)
+    ), person as materialized (
+        select p.tenant_id, p.session_id, p.participant_id, p.day, count(*) as connections,
+               count(*) filter (where p.carried) as carried, sum(rollcall.us_between(p.starts_at, p.ends_at)) as connected_us,
+               sum((rollcall.us_between(p.starts_at, p.ends_at) + 59999999) / 60000000) as connection_minutes,
+               sum(p.uncertainty_us) as uncertainty_us,
+               (rollcall.coverage_seconds(range_agg(tstzrange(p.starts_at, p.ends_at))) * 1000000)::bigint as covered_us
+        from piece p group by p.tenant_id, p.session_id, p.participant_id, p.day
+    ), meeting as materialized (
+        select p.tenant_id, p.session_id, p.day, count(*) as participants, sum(p.covered_us) as covered_us
+        from person p group by p.tenant_id, p.session_id, p.day
+    ), recomputed (what, tenant_id, session_id, participant_id, day, n) as (
+        select v.what, p.tenant_id, p.session_id, p.participant_id, p.day, v.n
+        from person p,
+             lateral (values ('participant_coverage.connections', p.connections::numeric),
+                             ('participant_coverage.connected_us', p.connected_us),
+                             ('participant_coverage.covered_us', p.covered_us),
+                             ('participant_coverage.connection_minutes', p.connection_minutes),
+                             ('participant_coverage.uncertainty_us', p.uncertainty_us)) as v (what, n)
+        union all
+        select v.what, m.tenant_id, m.session_id, null, m.day, v.n
+        from meeting m,
+             lateral (values ('session_usage_day.participants', m.participants::numeric),
+                             ('session_usage_day.covered_us', m.covered_us)) as v (what, n)
+        union all
+        select v.what, d.tenant_id, null, null, d.day, v.n
+        from (select p.tenant_id, p.day, count(*) as participants, sum(p.connections) as connections,
+                     sum(p.carried) as carried, sum(p.connected_us) as connected_us, sum(p.covered_us) as covered_us,
+                     sum(p.uncertainty_us) as uncertainty_us, sum((p.covered_us + 999999) / 1000000) as whole_seconds,
+                     sum(p.connection_minutes) as connection_minutes,
+                     sum((p.covered_us + 59999999) / 60000000) as participant_minutes
+              from person p group by p.tenant_id, p.day) d,
+             lateral (values ('usage_day.participants', d.participants::numeric), ('usage_day.connections', d.connections),
+                             ('usage_day.connections_carried', d.carried), ('usage_day.connected_us', d.connected_us),
+                             ('usage_day.covered_us', d.covered_us), ('usage_day.uncertainty_us', d.uncertainty_us),
+                             ('usage_day.whole_seconds', d.whole_seconds),
+                             ('usage_day.connection_minutes', d.connection_minutes),
+                             ('usage_day.participant_minutes', d.participant_minutes)) as v (what, n)
+        union all
+        select v.what, d.tenant_id, null, null, d.day, v.n
+        from (select m.tenant_id, m.day, count(*) as sessions,
+                     sum(div(m.covered_us + 59999999, 60000000)) as session_minutes
+              from meeting m group by m.tenant_id, m.day) d,
+             lateral (values ('usage_day.sessions', d.sessions::numeric),
+                             ('usage_day.session_minutes', d.session_minutes)) as v (what, n)
+        union all
+        select v.what, p.tenant_id, null, null, p.day, v.n
+        from (select p.tenant_id, p.day, sum(p.covered_us) as covered_us, sum(p.connected_us) as connected_us
+              from person p group by p.tenant_id, p.day) p,
+             lateral (values ('usage_15m.covered_us', p.covered_us), ('usage_15m.connected_us', p.connected_us)) as v (what, n)
+        union all
+        select 'total_15m.covered_us', null, null, null, p.day, sum(p.covered_us)
+        from person p where p_tenant_id is null group by p.day
+        union all
+        select v.what, s.tenant_id, null, null, s.day, sum(v.n)
+        from (select s.tenant_id, (s.started_at at time zone 'UTC')::date as day, null as end_reason, null::bigint as us
+              from rollcall.sessions s
+              where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.started_at >= v_from and s.started_at < v_to
+              union all
+              select s.tenant_id, (s.ended_at at time zone 'UTC')::date, s.end_reason,
+                     coalesce(rollcall.duration_us(s.started_at, s.ended_at), -1)
+              from rollcall.sessions s
+              where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.ended_at >= v_from and s.ended_at < v_to) s,
+             lateral (values ('session_stats_day.started', (s.end_reason is null)::integer::numeric),
+                             ('session_stats_day.completed', coalesce(s.end_reason = 'completed', false)::integer),
+                             ('session_stats_day.idle', coalesce(s.end_reason = 'idle', false)::integer),
+                             ('session_stats_day.max_duration', coalesce(s.end_reason = 'max_duration', false)::integer),
+                             ('session_stats_day.abandoned', coalesce(s.end_reason = 'abandoned', false)::integer),
+                             ('session_stats_day.no_shows', coalesce(s.us < 0, false)::integer),
+                             ('session_stats_day.timed', coalesce(s.us >= 0, false)::integer),
+                             ('session_stats_day.duration_us', coalesce(greatest(s.us, 0), 0)),
+                             ('session_durations_day.sessions', coalesce(s.us >= 0, false)::integer)) as v (what, n)
+        group by v.what, s.tenant_id, s.day
+    ), stored (what, tenant_id, session_id, participant_id, day, n) as (
+        select v.what, c.tenant_id, c.session_id, c.participant_id, c.day, v.n
+        from rollcall.participant_coverage c,
+             lateral (values ('participant_coverage.connections', c.connections),
+                             ('participant_coverage.connected_us', c.connected_us),
+                             ('participant_coverage.covered_us', c.covered_us),
+                             ('participant_coverage.connection_minutes', c.connection_minutes),
+                             ('participant_coverage.uncertainty_us', c.uncertainty_us)) as v (what, n)
+        where (p_tenant_id is null or c.tenant_id = p_tenant_id) and c.day between v_day and v_last_day
+        union all
+        select v.what, u.tenant_id, u.session_id, null, u.day, v.n
+        from rollcall.session_usage_day u,
+             lateral (values ('session_usage_day.participants', u.participants),
+                             ('session_usage_day.covered_us', u.covered_us)) as v (what, n)
+        where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.day between v_day and v_last_day
+        union all
+        select v.what, u.tenant_id, null, null, u.day, sum(v.n)
+        from rollcall.usage_day u,
+             lateral (values ('usage_day.sessions', u.sessions), ('usage_day.participants', u.participants),
+                             ('usage_day.connections', u.connections), ('usage_day.connections_carried', u.connections_carried),
+                             ('usage_day.connected_us', u.connected_us), ('usage_day.covered_us', u.covered_us),
+                             ('usage_day.uncertainty_us', u.uncertainty_us), ('usage_day.whole_seconds', u.whole_seconds),
+                             ('usage_day.connection_minutes', u.connection_minutes),
+                             ('usage_day.participant_minutes', u.participant_minutes),
+                             ('usage_day.session_minutes', u.session_minutes)) as v (what, n)
+        where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.day between v_day and v_last_day
+        group by v.what, u.tenant_id, u.day
+        union all
+        select v.what, u.tenant_id, null, null, (u.bucket at time zone 'UTC')::date, sum(v.n)
+        from rollcall.usage_15m u,
+             lateral (values ('usage_15m.covered_us', u.covered_us), ('usage_15m.connected_us', u.connected_us)) as v (what, n)
+        where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.bucket >= v_from and u.bucket < v_to
+        group by v.what, u.tenant_id, (u.bucket at time zone 'UTC')::date
+        union all
+        select 'total_15m.covered_us', null, null, null, (u.bucket at time zone 'UTC')::date, sum(u.covered_us)
+        from rollcall.total_15m u where p_tenant_id is null and u.bucket >= v_from and u.bucket < v_to
+        group by (u.bucket at time zone 'UTC')::date
+        union all
+        select v.what, d.tenant_id, null, null, d.day, sum(v.n)
+        from rollcall.session_stats_day d,
+             lateral (values ('session_stats_day.started', d.started), ('session_stats_day.completed', d.completed),
+                             ('session_stats_day.idle', d.idle), ('session_stats_day.max_duration', d.max_duration),
+                             ('session_stats_day.abandoned', d.abandoned), ('session_stats_day.no_shows', d.no_shows),
+                             ('session_stats_day.timed', d.timed), ('session_stats_day.duration_us', d.duration_us)) as v (what, n)
+        where (p_tenant_id is null or d.tenant_id = p_tenant_id) and d.day between v_day and v_last_day
+        group by v.what, d.tenant_id, d.day
+        union all
+        select 'session_durations_day.sessions', d.tenant_id, null, null, d.day, sum(d.sessions)
+        from rollcall.session_durations_day d
+        where (p_tenant_id is null or d.tenant_id = p_tenant_id) and d.day between v_day and v_last_day
+        group by d.tenant_id, d.day
+    ), compared as (
+        select x.what, x.session_id, x.participant_id, x.day, sum(x.stored) as stored, sum(x.recomputed) as recomputed
+        from (select s.what, s.tenant_id, s.session_id, s.participant_id, s.day, s.n as stored, 0 as recomputed from stored s
+              union all
+              select r.what, r.tenant_id, r.session_id, r.participant_id, r.day, 0, r.n from recomputed r) x
+        group by x.what, x.tenant_id, x.session_id, x.participant_id, x.day
+        having sum(x.stored) <> sum(x.recomputed)
+    )
+    select c.what, c.session_id, c.participant_id, c.day, c.stored::bigint, c.recomputed::bigint,
+           (c.stored - c.recomputed)::bigint
+    from compared c
+    union all
+    select * from rollcall.compare_spans_with_trail(p_tenant_id, v_from, v_to)
+    order by 1, 4, 2, 3;
+end
+$$;
+
+comment on function rollcall.recompute_billing(uuid, timestamptz, timestamptz) is
+    'Recomputes usage and statistics of a tenant (null: of all) for the days of [p_from, p_to) from spans, sessions and audit trail; returns only what differs, in microseconds or counts.';

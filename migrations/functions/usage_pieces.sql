@@ -1,0 +1,65 @@
+-- The usage of some sessions from their spans, participant by participant, cut at p_bounds (ascending, bucket n lies
+-- between bounds n and n+1). The slow and exact way, for the few sessions that the sums by day do not answer: those that
+-- cross a bound, those with open connections, those with a grace.
+--
+-- covered_us is the union of spans, billable_us the union with gaps up to the grace closed. The grace looks at the whole
+-- session before anything is cut, so that the halves of a period add up.
+drop function if exists rollcall.usage_pieces(uuid[], timestamptz[], boolean, interval);
+
+create function rollcall.usage_pieces(
+    p_sessions uuid[], p_bounds timestamptz[], p_with_open boolean, p_grace interval
+) returns table (bucket integer, tenant_id uuid, session_id uuid, participant_id uuid, connections bigint,
+                 connected_us bigint, covered_us bigint, billable_us bigint, connection_minutes bigint,
+                 uncertainty_us bigint, is_open boolean)
+    language sql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+    with span as materialized (
+        select s.tenant_id, s.session_id, s.participant_id, s.connected_at, s.uncertainty_us,
+               coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)) as ends_at,
+               s.disconnected_at is null as is_open
+        from rollcall.participation_spans s
+        where s.session_id = any (p_sessions) and cardinality(p_bounds) > 1
+          and (p_with_open or s.disconnected_at is not null)
+    ), piece as (
+        select b.bucket, s.tenant_id, s.session_id, s.participant_id,
+               rollcall.us_between(greatest(s.connected_at, p_bounds[b.bucket]),
+                                   least(s.ends_at, p_bounds[b.bucket + 1])) as connected_us,
+               -- Time that is missing after the end belongs to the bucket of the end.
+               case when s.ends_at <= p_bounds[b.bucket + 1] then s.uncertainty_us else 0 end as uncertainty_us,
+               s.is_open and s.ends_at < p_bounds[b.bucket + 1] as is_open
+        from span s,
+             lateral generate_series(
+                 greatest(1, width_bucket(s.connected_at, p_bounds)),
+                 least(cardinality(p_bounds) - 1,
+                       width_bucket(greatest(s.connected_at, s.ends_at - interval '1 microsecond'), p_bounds))) as b (bucket)
+    ), cover as (
+        select c.tenant_id, c.session_id, c.participant_id, c.covered, rollcall.bridge_gaps(c.covered, p_grace) as billable
+        from (select s.tenant_id, s.session_id, s.participant_id, range_agg(tstzrange(s.connected_at, s.ends_at)) as covered
+              from span s group by s.tenant_id, s.session_id, s.participant_id) c
+    ), stay as (
+        select b.bucket, c.tenant_id, c.session_id, c.participant_id, x.is_billable,
+               rollcall.us_between(greatest(lower(x.r), p_bounds[b.bucket]),
+                                   least(upper(x.r), p_bounds[b.bucket + 1])) as us
+        from cover c,
+             lateral (select false as is_billable, r from unnest(c.covered) as r
+                      union all
+                      select true, r from unnest(c.billable) as r) x,
+             lateral generate_series(
+                 greatest(1, width_bucket(lower(x.r), p_bounds)),
+                 least(cardinality(p_bounds) - 1, width_bucket(upper(x.r) - interval '1 microsecond', p_bounds)))
+                 as b (bucket)
+    )
+    select x.bucket, x.tenant_id, x.session_id, x.participant_id, sum(x.connections)::bigint, sum(x.connected_us)::bigint,
+           sum(x.covered_us)::bigint, sum(x.billable_us)::bigint, sum((x.connected_us + 59999999) / 60000000)::bigint,
+           sum(x.uncertainty_us)::bigint, bool_or(x.is_open)
+    from (select p.bucket, p.tenant_id, p.session_id, p.participant_id, 1 as connections, p.connected_us,
+                 0::bigint as covered_us, 0::bigint as billable_us, p.uncertainty_us, p.is_open
+          from piece p
+          union all
+          select s.bucket, s.tenant_id, s.session_id, s.participant_id, 0, 0,
+                 case when s.is_billable then 0 else s.us end, case when s.is_billable then s.us else 0 end, 0, false
+          from stay s) x
+    group by x.bucket, x.tenant_id, x.session_id, x.participant_id
+$$;
+
+comment on function rollcall.usage_pieces(uuid[], timestamptz[], boolean, interval) is
+    'Internal: usage of the given sessions from their spans, per bucket and participant.';
