@@ -173,7 +173,8 @@ async fn a_reader_narrowed_to_a_tenant_sees_nothing_of_another() {
         )
     };
     assert_eq!(seen(&store, &billing, &usage(&one)).await.expect("reads"), "60");
-    assert_eq!(seen(&store, &billing, &usage(&two)).await.expect("reads"), "0");
+    let error = seen(&store, &billing, &usage(&two)).await.expect_err("not its tenant");
+    assert!(error.to_string().contains("unknown tenant"), "{error}");
     let bill = |session: &str| format!("select count(*) from rollcall.get_session_billing_data('{session}')");
     assert_eq!(seen(&store, &billing, &bill(&session)).await.expect("reads"), "1");
     let error = seen(&store, &billing, &bill(&other_session)).await.expect_err("not its session");
