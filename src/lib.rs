@@ -22,4 +22,5 @@ pub mod metrics;
 pub mod store;
 pub mod telemetry;
 pub mod ui;
+pub mod usage_export;
 pub mod ws;

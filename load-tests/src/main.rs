@@ -18,6 +18,7 @@ mod reconcile;
 mod report;
 mod scenario;
 mod server;
+mod sql;
 mod swarm;
 
 use std::path::{Path, PathBuf};
@@ -77,6 +78,8 @@ enum Verb {
     Peers(peers::Arguments),
     /// Compare the bill with the truth while the server is killed again and again. Exit 0: right to the microsecond
     Reconcile(reconcile::Arguments),
+    /// Measure the books at size: bills, months, clean-up, flush and proof over millions of audit rows
+    Sql(sql::Arguments),
     /// Count the instructions of single steps of the server. Exit 0; 1 where --against finds more than before
     Micro(micro::Arguments),
     /// One case of `micro`, repeated
@@ -131,6 +134,7 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
         Verb::Micro(arguments) => micro::run(&arguments),
         Verb::MicroCase(arguments) => micro::repeat(&arguments).map(|()| true),
         Verb::Reconcile(arguments) => Box::pin(reconcile::command(arguments)).await,
+        Verb::Sql(arguments) => Box::pin(sql::run(arguments)).await,
         Verb::Floor(arguments) => floor::run(arguments).await.map(|()| true),
         Verb::Swarm => swarm::run().await.map(|()| true),
     }

@@ -5,7 +5,9 @@ create or replace function rollcall.refresh_audit_log_all() returns void
 declare
     v_columns constant text :=
         'occurred_at, epoch, seq, tenant_id, session_id, participant_id, connection, event_type, actor, metadata, recorded_at, leaf';
-    v_sources text := format('select %s from rollcall.session_audit_log', v_columns);
+    -- It is read with the rights of its owner, so row-level security does not narrow it: whoever is narrowed gets nothing.
+    v_scope constant text := ' where (select rollcall.scope_tenant_id()) is null';
+    v_sources text := format('select %s from rollcall.session_audit_log', v_columns) || v_scope;
     v_name text;
 begin
     for v_name in
@@ -16,7 +18,7 @@ begin
                           where i.inhrelid = to_regclass(format('rollcall.%I', d.partition_name)))
         order by 1
     loop
-        v_sources := v_sources || format(' union all select %s from rollcall.%I', v_columns, v_name);
+        v_sources := v_sources || format(' union all select %s from rollcall.%I', v_columns, v_name) || v_scope;
     end loop;
     execute 'create or replace view rollcall.audit_log_all as ' || v_sources;
 end

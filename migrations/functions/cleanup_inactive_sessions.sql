@@ -17,6 +17,7 @@ declare
     v_due rollcall.due_session[];
     v_spans_closed integer[];
 begin
+    perform rollcall.check_may_write('cleanup_inactive_sessions');
     if p_inactivity is null or p_inactivity < interval '0' then
         raise exception 'p_inactivity is %, but must not be negative', coalesce(p_inactivity::text, 'null')
             using errcode = 'invalid_parameter_value', hint = 'For example interval ''1 hour''.';

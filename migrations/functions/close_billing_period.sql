@@ -8,6 +8,7 @@ declare
     v_complete timestamptz;
     v_other record;
 begin
+    perform rollcall.check_may_write('close_billing_period');
     perform rollcall.check_arguments(p_from => p_from, p_to => p_to);
     if p_from is null or p_to is null or not isfinite(p_from) or not isfinite(p_to) then
         raise exception 'close_billing_period needs a finite period'

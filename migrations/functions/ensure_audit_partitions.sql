@@ -32,7 +32,7 @@ begin
             end loop;
             for v_role in select r.rolname from pg_catalog.pg_roles r
                           where r.rolname in ('rollcall_server', 'rollcall_billing', 'rollcall_auditor') loop
-                execute format('revoke insert, update, delete, truncate on rollcall.%I from %I', v_name, v_role);
+                execute format('revoke all on rollcall.%I from %I', v_name, v_role);
             end loop;
             execute format('comment on table rollcall.%I is %L', v_name, 'Audit trail of ' || to_char(v_month, 'YYYY-MM') || ' (UTC).');
             execute format('alter table rollcall.session_audit_log attach partition rollcall.%I for values from (%L) to (%L)',

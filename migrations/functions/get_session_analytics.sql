@@ -18,6 +18,8 @@ create function rollcall.get_session_analytics(
 declare
     v_open uuid[];
 begin
+    -- Whoever is narrowed to a tenant asks about that one.
+    p_tenant_id := coalesce(p_tenant_id, rollcall.scope_tenant_id());
     perform rollcall.check_arguments(p_tz => coalesce(p_tz, 'null'), p_from => p_from, p_to => p_to);
     if p_from is null or p_to is null or not isfinite(p_from) or not isfinite(p_to) then
         raise exception 'get_session_analytics needs a finite period'

@@ -11,6 +11,7 @@ create or replace function rollcall.log_session_event(
 declare
     v_tenant uuid;
 begin
+    perform rollcall.check_may_write('log_session_event');
     select tenant_id into v_tenant from rollcall.sessions where session_id = p_session_id;
     if not found then
         raise exception 'unknown session %', coalesce(p_session_id::text, 'null')

@@ -6,6 +6,11 @@ create or replace function rollcall.verify_audit_chain(p_epoch bigint default nu
 declare
     v_epoch bigint;
 begin
+    if rollcall.scope_tenant_id() is not null then
+        raise exception 'the chain can be verified only by a role that sees every tenant'
+            using errcode = 'insufficient_privilege',
+                  hint = 'A batch holds records of many tenants. For one event ask the operator for an inclusion proof (rollcall audit prove).';
+    end if;
     if p_epoch is not null and not exists (select from rollcall.node_epochs n where n.epoch = p_epoch)
        and not exists (select from rollcall.audit_batches b where b.epoch = p_epoch) then
         raise exception 'unknown epoch %', p_epoch

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -95,6 +96,9 @@ pub enum Verb {
     /// Invites: links into a session
     #[command(subcommand)]
     Invite(InviteVerb),
+    /// Usage for billing engines and spreadsheets
+    #[command(subcommand)]
+    Usage(UsageVerb),
     /// The audit trail: export it, prove that it was not changed, prove one event
     #[command(subcommand)]
     Audit(AuditVerb),
@@ -302,6 +306,105 @@ pub enum InviteVerb {
         #[command(flatten)]
         tenant: TenantArguments,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArgument {
+    /// A table with a header line
+    Csv,
+    /// One JSON object a line
+    Jsonl,
+    /// CloudEvents 1.0 batches, one JSON array a line
+    Cloudevents,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SliceArgument {
+    Hour,
+    Day,
+}
+
+/// What `--ack` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// The receiver has everything up to this position.
+    Position(i64),
+    /// What this export writes counts as received once it is written.
+    Written,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct UsageExportArguments {
+    #[arg(long, value_enum, default_value_t = FormatArgument::Jsonl)]
+    pub format: FormatArgument,
+    /// Name or id of the tenant [default: all tenants]
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// The first instant, as 2026-11-01 (midnight UTC) or RFC 3339. A new sink starts here
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub from: Option<DateTime<Utc>>,
+    /// The first instant behind the period [default: as far as the books are complete]
+    #[arg(long, value_name = "TIME", value_parser = parse_instant, conflicts_with = "sink")]
+    pub to: Option<DateTime<Utc>>,
+    /// Cut at the midnights of this zone too, so that no event lies in two billing periods [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub tz: Option<String>,
+    /// Cut at every hour or every day of UTC [default: day]
+    #[arg(long, value_enum)]
+    pub slice: Option<SliceArgument>,
+    /// Also what is not complete yet: connections that are open, counted up to their last evidence
+    #[arg(long, conflicts_with = "sink")]
+    pub provisional: bool,
+    /// Tell this receiver what it was not told yet; made at its first export, which needs --from
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
+    /// With --sink: POSITION of the last event that was received, or `written`: what this export writes counts as received
+    #[arg(long, value_name = "POSITION|written", value_parser = parse_acknowledgement, requires = "sink")]
+    pub ack: Option<Acknowledgement>,
+    /// With --sink: how many events at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..), requires = "sink")]
+    pub limit: Option<i64>,
+    /// How many events a CloudEvents batch has at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch: u32,
+    /// `source` of the CloudEvents: which installation tells it
+    #[arg(long, value_name = "URI", default_value = "/rollcall")]
+    pub source: String,
+    /// A file instead of standard output; it appears when it is whole
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UsageVerb {
+    /// Export usage as events that never overlap and keep their ids
+    ///
+    /// Without --sink: the usage of a period, the same ids every time. With --sink: what this receiver was not told yet, out
+    /// of an outbox that remembers; it is told again until it is acknowledged. docs/BILLING.md has the fields for Stripe,
+    /// Lago and OpenMeter.
+    #[command(
+        after_help = "Examples:\n  rollcall usage export --format csv --from 2026-10-01 --to 2026-11-01 --tz Europe/Berlin > october.csv\n  rollcall usage export --sink lago --from 2026-11-01 --format cloudevents > batches\n  rollcall usage export --sink lago --ack 4711 > batches           the receiver has 4711; what comes next\n  rollcall usage export --sink archive --ack written --output usage.jsonl"
+    )]
+    Export(UsageExportArguments),
+}
+
+fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(day) = text.parse::<NaiveDate>() {
+        return Ok(day.and_time(NaiveTime::MIN).and_utc());
+    }
+    let instant = DateTime::parse_from_rfc3339(text)
+        .map_err(|error| format!("{error}; write 2026-11-01 for midnight UTC, or 2026-11-01T00:00:00+01:00"))?;
+    Ok(instant.with_timezone(&Utc))
+}
+
+fn parse_acknowledgement(text: &str) -> Result<Acknowledgement, String> {
+    if text == "written" {
+        return Ok(Acknowledgement::Written);
+    }
+    match text.parse() {
+        Ok(position) if position >= 0 => Ok(Acknowledgement::Position(position)),
+        _ => Err("give the position of an event, or the word written".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Default, Args)]

@@ -42,6 +42,9 @@ fn every_verb_of_the_contract_parses() {
         &format!("rollcall invite create {id} --role host --max-uses 1 --expires-in-s 60 --identity u1 --name Ada"),
         &format!("rollcall invite list {id}"),
         &format!("rollcall invite revoke {id}"),
+        "rollcall usage export --format csv --from 2026-10-01 --to 2026-11-01T00:00:00+01:00 --tz Europe/Berlin --provisional",
+        "rollcall usage export --sink lago --from 2026-10-01 --slice hour --ack written --limit 5 --batch 10 --output x",
+        "rollcall usage export --sink lago --ack 17 --format cloudevents --source urn:example",
         "rollcall db start",
         "rollcall db stop",
         "rollcall db psql -c select",
@@ -67,6 +70,10 @@ fn wrong_usage_is_refused_with_2() {
         "rollcall session list --limit 0",
         "rollcall key create",
         "rollcall completions dos",
+        "rollcall usage export --ack 1",
+        "rollcall usage export --sink x --ack -1",
+        "rollcall usage export --sink x --to 2026-01-01",
+        "rollcall usage export --from yesterday",
     ];
     for line in lines {
         let error = parse(line).err().unwrap_or_else(|| panic!("{line} was accepted"));

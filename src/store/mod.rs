@@ -28,6 +28,7 @@ pub mod tenants;
 pub(crate) mod tests;
 pub mod upkeep;
 pub mod usage;
+pub mod usage_export;
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! `ROLLCALL_TEST_DATABASE_URL` names a server on which databases may be made; without it a throw-away cluster is
 //! started from the installed binaries and stops with the test program.
 
+mod access;
 mod books;
 mod chain;
 mod cleanup;

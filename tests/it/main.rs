@@ -16,3 +16,4 @@ mod journal;
 mod outage;
 mod presence;
 mod sessions;
+mod usage_export;

@@ -10,6 +10,7 @@ mod key;
 mod server;
 mod session;
 mod tenant;
+mod usage;
 
 use clap::CommandFactory as _;
 use serde_json::json;
@@ -37,6 +38,7 @@ pub async fn run(cli: Cli, output: OutputFormat) -> Result<(), Failure> {
         Verb::Tenant(verb) => tenant::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Session(verb) => session::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Invite(verb) => invite::run(&tool_config(&inputs)?, verb, output).await,
+        Verb::Usage(verb) => usage::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Audit(verb) => audit::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Identity(verb) => identity::run(&tool_config(&inputs)?, verb, output).await,
         Verb::Db(verb) => db::run(&tool_config(&inputs)?, verb, output).await,

@@ -37,12 +37,8 @@ pub async fn run(config: &Config, verb: TenantVerb, output: OutputFormat) -> Res
 
 /// The named tenant, or the only one there is.
 pub async fn choose(control: &Control, arguments: &TenantArguments) -> Result<TenantId, Failure> {
-    if let Some(name) = &arguments.tenant {
-        let tenant = match name.parse::<Uuid>() {
-            Ok(id) => control.tenant(TenantId(id)).await?,
-            Err(_) => control.tenant_named(name).await?,
-        };
-        return Ok(TenantId(tenant.id));
+    if let Some(tenant) = named(control, arguments.tenant.as_deref()).await? {
+        return Ok(tenant);
     }
     let tenants = control.tenants().await?;
     match tenants.as_slice() {
@@ -56,4 +52,14 @@ pub async fn choose(control: &Control, arguments: &TenantArguments) -> Result<Te
             Err(Failure::new(Exit::Usage, message).hint(format!("for example --tenant {}", printable(&first.name))))
         }
     }
+}
+
+/// The tenant of this name or id.
+pub async fn named(control: &Control, name: Option<&str>) -> Result<Option<TenantId>, Failure> {
+    let Some(name) = name else { return Ok(None) };
+    let tenant = match name.parse::<Uuid>() {
+        Ok(id) => control.tenant(TenantId(id)).await?,
+        Err(_) => control.tenant_named(name).await?,
+    };
+    Ok(Some(TenantId(tenant.id)))
 }

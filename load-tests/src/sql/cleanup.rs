@@ -1,0 +1,122 @@
+//! The clean-up of many idle sessions at once, while others join through the flush.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use rollcall::store::{BatchOutcome, EpochState, Store, apply_batch};
+use rollcall_core::{Epoch, ParticipantId, SessionId, TenantId, Timestamp};
+use uuid::Uuid;
+
+use super::figures::{Budget, Latencies};
+use super::flush::{History, make_sessions};
+use super::{Books, Figure, Figures};
+use crate::clock;
+
+const IDLE_SESSIONS: usize = 10_000;
+
+/// Sessions that people join meanwhile.
+const BUSY_SESSIONS: usize = 100;
+
+const LEASE: Duration = Duration::from_secs(3600);
+
+/// # Errors
+/// A statement fails, or the clean-up did not end exactly the idle sessions.
+pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()> {
+    let tenant: Uuid =
+        sqlx::query_scalar("select tenant_id from rollcall.tenants order by 1 limit 1").fetch_one(&books.pool).await?;
+    let tenant = TenantId(tenant);
+    let epoch = books.store.open_epoch("bench-cleanup", Timestamp(clock::wall_us()), LEASE).await?;
+    let ids = |word: u128, count: usize| -> Vec<Uuid> {
+        (0..count).map(|n| Uuid::from_u128((word << 96) | ((epoch.0 as u128) << 32) | n as u128)).collect()
+    };
+    let (idle, busy) = (ids(0xC1EA_0001, IDLE_SESSIONS), ids(0xC1EA_0002, BUSY_SESSIONS));
+    make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
+    make_sessions(books, tenant, &busy, "now()").await?;
+    open_connections(books, tenant, epoch, &idle).await?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let joins = tokio::spawn(join_on(books.store.clone(), epoch, tenant, busy, stop.clone()));
+    let started_at = clock::now();
+    let (ended, spans): (i64, i64) = sqlx::query_as(
+        "select count(*), coalesce(sum(spans_closed), 0)::bigint from rollcall.cleanup_inactive_sessions('1 hour', $1)",
+    )
+    .bind(IDLE_SESSIONS as i32)
+    .fetch_one(&books.pool)
+    .await?;
+    let micros = clock::micros_between(started_at, clock::now());
+    stop.store(true, Ordering::Relaxed);
+    let mut latencies = joins.await??;
+    books.store.close_epoch(epoch, EpochState::Drained).await?;
+    ensure!(ended as usize == IDLE_SESSIONS, "{ended} of {IDLE_SESSIONS} idle sessions were ended");
+
+    let note = format!("{ended} sessions, {spans} open connections closed; finds them among the active ones only");
+    figures.add(
+        Figure::new("clean-up of idle sessions", micros as f64 / 1e6, "s").against(Budget::AtMost(1.0)).note(note),
+    );
+    let count = latencies.len();
+    figures.add(
+        // A join that had to wait for the clean-up would take as long as the clean-up.
+        Figure::new("slowest join meanwhile", latencies.quantile_ms(1.0), "ms")
+            .against(Budget::AtMost(250.0))
+            .note(format!("{count} flushes of one join each, p50 {:.1} ms", latencies.quantile_ms(0.5))),
+    );
+    Ok(())
+}
+
+/// One silent person in each session.
+async fn open_connections(books: &Books, tenant: TenantId, epoch: Epoch, sessions: &[Uuid]) -> anyhow::Result<()> {
+    sqlx::query(
+        "with person as (
+             select s.id, md5(s.id::text)::uuid as participant_id, s.n, now() - interval '3 hours' as at
+             from unnest($3::uuid[]) with ordinality as s (id, n)
+         ), joined as (
+             insert into rollcall.participants (session_id, participant_id, tenant_id, identity, identity_verified, role, status,
+                                                first_joined_at, joined_at, last_seen_at)
+             select id, participant_id, $1, 'silent', true, 'guest', 'active', at, at, at from person
+         )
+         insert into rollcall.participation_spans (epoch, connection, session_id, tenant_id, participant_id, role, connected_at,
+                                                   last_evidence_at)
+         select $2, 1000000 + n, id, $1, participant_id, 'guest', at, at + interval '30 minutes' from person",
+    )
+    .bind(tenant.0)
+    .bind(epoch.0)
+    .bind(sessions)
+    .execute(&books.pool)
+    .await?;
+    sqlx::query("update rollcall.sessions set started_at = created_at where session_id = any ($1)")
+        .bind(sessions)
+        .execute(&books.pool)
+        .await?;
+    Ok(())
+}
+
+/// Joins one person after the other until it is told to stop.
+async fn join_on(
+    store: Store,
+    epoch: Epoch,
+    tenant: TenantId,
+    sessions: Vec<Uuid>,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<Latencies> {
+    let mut conn = store.dedicated().await?;
+    let now = Timestamp(clock::wall_us());
+    let mut history = History { tenant, epoch, now, counter: 0, records: Vec::new() };
+    let mut latencies = Latencies::default();
+    let mut first_seq = 1;
+    // At least one more than needed, so that there is a figure on a fast machine.
+    while !stop.load(Ordering::Relaxed) || latencies.len() == 0 {
+        let session = SessionId(sessions[history.counter as usize % sessions.len()]);
+        let participant = ParticipantId(Uuid::from_u128(session.0.as_u128() ^ ((history.counter as u128 + 1) << 64)));
+        history.join(session, participant);
+        let batch = std::mem::take(&mut history.records);
+        let started_at = clock::now();
+        match apply_batch(&mut conn, epoch, first_seq, &batch, LEASE).await? {
+            BatchOutcome::Applied { .. } => latencies.record(clock::micros_between(started_at, clock::now())),
+            other => bail!("a join was not applied: {other:?}"),
+        }
+        first_seq += batch.len() as i64;
+    }
+    Ok(latencies)
+}

@@ -1,0 +1,126 @@
+//! What people wait for, as the roles that people have: rollcall_billing and rollcall_auditor, row-level security included.
+
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::figures::{Budget, Latencies};
+use super::{Books, Figure, Figures};
+use crate::clock;
+
+/// Runs that are not recorded, so that pages and plans are warm.
+const WARM_UP: usize = 20;
+
+/// Recorded runs of each question.
+const RUNS: usize = 300;
+
+const ZONES: &[&str] =
+    &["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"];
+
+const MONTH_FROM: &str = "(date_trunc('month', current_date - interval '31 days')) at time zone $2";
+const MONTH_TO: &str = "(date_trunc('month', current_date - interval '31 days') + interval '1 month') at time zone $2";
+
+struct Question {
+    name: &'static str,
+    role: &'static str,
+    sql: String,
+    budget_ms: f64,
+    note: &'static str,
+}
+
+/// # Errors
+/// A query fails.
+pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()> {
+    let sessions: Vec<Uuid> = sqlx::query_scalar(
+        "select session_id from rollcall.sessions where started_at is not null order by md5(session_id::text) limit 400",
+    )
+    .fetch_all(&books.pool)
+    .await?;
+    let tenants: Vec<Uuid> =
+        sqlx::query_scalar("select tenant_id from rollcall.sessions group by 1 order by count(*) desc, 1 limit 200")
+            .fetch_all(&books.pool)
+            .await?;
+    for question in questions() {
+        let mut conn = PgConnection::connect(&books.url).await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("set role {}", question.role))).execute(&mut conn).await?;
+        let ids = if question.name.contains("session's") { &sessions } else { &tenants };
+        let mut latencies = Latencies::default();
+        let mut rows_max = 0;
+        for run in 0..WARM_UP + RUNS {
+            let (id, zone) = (ids[run % ids.len()], ZONES[run % ZONES.len()]);
+            let started_at = clock::now();
+            let rows =
+                sqlx::query(sqlx::AssertSqlSafe(question.sql.clone())).bind(id).bind(zone).fetch_all(&mut conn).await?;
+            let micros = clock::micros_between(started_at, clock::now());
+            rows_max = rows_max.max(rows.len());
+            if run >= WARM_UP {
+                latencies.record(micros);
+            }
+        }
+        conn.close().await?;
+        let note = format!(
+            "p50 {:.2} ms, {} runs, up to {rows_max} rows; {}",
+            latencies.quantile_ms(0.5),
+            latencies.len(),
+            question.note
+        );
+        let p99 = latencies.quantile_ms(0.99);
+        figures.add(Figure::new(question.name, p99, "ms p99").against(Budget::AtMost(question.budget_ms)).note(note));
+    }
+    Ok(())
+}
+
+fn questions() -> Vec<Question> {
+    let (billing, auditor) = ("rollcall_billing", "rollcall_auditor");
+    vec![
+        Question {
+            name: "a session's bill",
+            role: billing,
+            sql: "select * from rollcall.get_session_billing_data($1) where $2::text is not null".to_owned(),
+            budget_ms: 5.0,
+            note: "reads the rows of one session: the same at 100 million",
+        },
+        Question {
+            name: "a tenant's month in any zone",
+            role: billing,
+            sql: format!("select * from rollcall.get_usage($1, {MONTH_FROM}, {MONTH_TO}, 'day', $2::text)"),
+            budget_ms: 10.0,
+            note: "reads a tenant's days: grows with days, not with rows",
+        },
+        Question {
+            name: "all tenants' month",
+            role: billing,
+            sql: format!(
+                "select * from rollcall.get_usage(null, {MONTH_FROM}, {MONTH_TO}, 'tenant', $2::text) where $1::uuid is not null"
+            ),
+            budget_ms: 50.0,
+            note: "reads tenants times days: the same at 100 million",
+        },
+        Question {
+            name: "30 days of analytics, all tenants",
+            role: billing,
+            sql: "select * from rollcall.get_session_analytics(current_date - interval '30 days', current_date::timestamptz, null, 'day', $2::text)
+                  where $1::uuid is not null"
+                .to_owned(),
+            budget_ms: 50.0,
+            note: "reads daily statistics: the same at 100 million",
+        },
+        Question {
+            name: "30 days of analytics, one tenant",
+            role: billing,
+            sql: "select * from rollcall.get_session_analytics(current_date - interval '30 days', current_date::timestamptz, $1)
+                  where $2::text is not null"
+                .to_owned(),
+            budget_ms: 50.0,
+            note: "reads daily statistics: the same at 100 million",
+        },
+        Question {
+            name: "a session's trail",
+            role: auditor,
+            sql: "select * from rollcall.session_audit_log where session_id = $1 and $2::text is not null
+                  order by occurred_at, epoch, seq"
+                .to_owned(),
+            budget_ms: 5.0,
+            note: "one index descent for each month kept: one level more at 100 million",
+        },
+    ]
+}
