@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod command_line;
+mod conformance;
 mod crash;
 mod expiry;
 mod invites;
