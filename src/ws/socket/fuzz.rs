@@ -8,6 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -18,7 +21,11 @@ const FRAME_BYTES_MAX: usize = 300;
 const MESSAGE_BYTES_MAX: usize = 700;
 
 /// Texts whose UTF-8 a mutation or a fragment can break in many ways.
-const TEXTS: [&str; 6] = ["", r#"{"type":"ping"}"#, "κόσμε", "\u{10ffff}\u{d7ff}\u{e000}", "a\u{80}b\u{7ff}c\u{800}", "\0"];
+const TEXTS: [&str; 6] =
+    ["", r#"{"type":"ping"}"#, "κόσμε", "\u{10ffff}\u{d7ff}\u{e000}", "a\u{80}b\u{7ff}c\u{800}", "\0"];
+
+/// The bit of an opcode that marks control frames.
+const CONTROL: u8 = 0x08;
 
 /// How a reader of a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +79,7 @@ impl Draw {
 fn push_frame(stream: &mut Vec<u8>, draw: &mut Draw, first: u8, payload: &[u8]) {
     stream.push(first);
     match payload.len() {
-        length @ 0..=125 if !draw.one_in(40) => stream.push(0x80 | length as u8),
+        length @ 0..=125 if first & CONTROL != 0 || !draw.one_in(40) => stream.push(0x80 | length as u8),
         length @ 0..=0xffff if !draw.one_in(40) => {
             stream.push(0x80 | 126);
             stream.extend((length as u16).to_be_bytes());
@@ -256,7 +263,26 @@ impl Write for Wire<'_> {
     }
 }
 
+/// The stream up to the first control frame whose length is in the long form. RFC 6455 (5.5) forbids it and we refuse it;
+/// the other library looks only at the length itself.
+fn before_long_control(stream: &[u8]) -> &[u8] {
+    let mut at = 0;
+    loop {
+        let mut cursor = io::Cursor::new(&stream[at..]);
+        let Ok(Some((header, payload_bytes))) = FrameHeader::parse(&mut cursor) else { return stream };
+        if matches!(header.opcode, OpCode::Control(_)) && stream[at + 1] & 0x7f > 125 {
+            return &stream[..at];
+        }
+        let head_bytes = cursor.position() as usize;
+        at = at.saturating_add(head_bytes).saturating_add(usize::try_from(payload_bytes).unwrap_or(usize::MAX));
+        if at >= stream.len() {
+            return stream;
+        }
+    }
+}
+
 fn theirs(stream: &[u8]) -> Outcome {
+    let stream = before_long_control(stream);
     let config = WebSocketConfig::default()
         .max_frame_size(Some(FRAME_BYTES_MAX))
         .max_message_size(Some(MESSAGE_BYTES_MAX))
@@ -273,9 +299,7 @@ fn theirs(stream: &[u8]) -> Outcome {
             Ok(_) => {}
             Err(Error::Capacity(_)) => break End::TooBig,
             Err(Error::Utf8(_)) => break End::BadText,
-            Err(Error::Protocol(
-                tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            )) => break End::OverWithout,
+            Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => break End::OverWithout,
             Err(Error::Protocol(_)) => break End::Violation,
             Err(error) => panic!("not about the stream: {error}"),
         }

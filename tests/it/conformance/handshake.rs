@@ -13,7 +13,10 @@ async fn upgrades_in_every_spelling_are_let_in() {
     let plain = upgrade_request("", "");
     for (name, request) in [
         ("plain", plain.clone()),
-        ("lower case", plain.replace("Upgrade: websocket", "upgrade: WEBSOCKET").replace("Connection: U", "connection: u")),
+        (
+            "lower case",
+            plain.replace("Upgrade: websocket", "upgrade: WEBSOCKET").replace("Connection: U", "connection: u"),
+        ),
         ("a list of connection options", plain.replace("Connection: Upgrade", "Connection: keep-alive, Upgrade")),
         ("two connection headers", upgrade_request("Connection: keep-alive\r\n", "")),
         ("a list of upgrades", plain.replace("Upgrade: websocket", "Upgrade: h2c, websocket")),
