@@ -17,6 +17,9 @@ use crate::support::{Client, TestApp};
 /// Cases that run side by side. Each lane has a session of its own, with a watcher who must not be disturbed.
 const LANES: usize = 12;
 
+/// After so many cases of a lane its watcher must get an answer. After each would be more than a participant may ask.
+const CASES_PER_LOOK: u32 = 5;
+
 /// A case whose bytes are at most so many is also sent byte by byte; a longer one in pieces.
 const BYTE_BY_BYTE_MAX: usize = 160;
 const PIECE_BYTES: usize = 997;
@@ -40,13 +43,17 @@ async fn every_case_is_answered_as_the_rules_say_and_nobody_else_notices() {
         let mut watcher = app.join(&token, "Watcher").await;
         let (runs, next, url) = (runs.clone(), next.clone(), app.url.clone());
         lanes.spawn(async move {
-            let mut wrong = Vec::new();
+            let (mut wrong, mut done) = (Vec::new(), 0);
             while let Some((case, way)) = runs.get(next.fetch_add(1, Relaxed)) {
                 if let Err(why) = run(&url, &token, case, *way).await {
                     wrong.push(format!("{} ({way:?}): {why}", case.name));
                 }
-                watcher.ping(None).await;
+                done += 1;
+                if done % CASES_PER_LOOK == 0 {
+                    watcher.ping(None).await;
+                }
             }
+            watcher.ping(None).await;
             watcher.close().await;
             wrong
         });
