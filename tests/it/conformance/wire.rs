@@ -110,10 +110,8 @@ impl Wire {
             if let Some(heard) = self.take_frame() {
                 return heard;
             }
-            if self.unread.len() < 2 || self.frame_end().is_none() {
-                if !self.read().await {
-                    return Heard::End;
-                }
+            if self.frame_end().is_none() && !self.read().await {
+                return Heard::End;
             }
         }
     }
