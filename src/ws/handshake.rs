@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use hyper::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::body::Body;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
+use hyper::{Method, StatusCode};
 use rollcall_core::{Event, Join, LeaveReason, Member, Testimony, Timestamp};
 use rollcall_protocol::{ClientMessage, ErrorCode, JoinRequest, SUBPROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -24,6 +27,7 @@ use super::close_guard::CloseGuard;
 use super::connection::Connection;
 use super::convert::{JoinedExtras, encode_error, encode_joined};
 use super::gate::{Turned, Unauthenticated};
+use super::rate::{Bucket, Rate};
 use super::socket::{Inbound, Socket};
 use crate::admission::{AdmissionError, Grant, join_refusal_code};
 use crate::config::OriginPolicy;
@@ -31,10 +35,19 @@ use crate::http::limits::client_address;
 use crate::http::problem;
 use crate::hub::{DispatchError, Outgoing, Taken};
 
+/// The version of the WebSocket protocol.
+const VERSION: &str = "13";
+
+/// Bytes of the nonce in `Sec-WebSocket-Key`.
+const KEY_BYTES: usize = 16;
+
 /// `GET /v1/ws`.
 pub async fn upgrade(State(ws): State<SharedWs>, mut request: Request) -> Response {
-    let Some(accept) = accept_key(request.headers()) else {
-        return problem(ErrorCode::InvalidRequest, "this is a WebSocket endpoint: send an upgrade request, version 13");
+    let Some(accept) = accept_key(&request) else {
+        let why = "this is a WebSocket endpoint: send an upgrade request, version 13";
+        // RFC 6455, 4.2.2: who is refused for its version is told which would do.
+        let version = [(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION))];
+        return (version, problem(ErrorCode::InvalidRequest, why)).into_response();
     };
     if !offers_subprotocol(request.headers()) {
         return problem(ErrorCode::InvalidRequest, "offer the WebSocket subprotocol rollcall.v1");
@@ -157,6 +170,8 @@ async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<Jo
         Text(String),
         Refused(ErrorCode),
     }
+    let rate = Rate::new(ws.options.messages_per_s, ws.options.messages_burst);
+    let mut bucket = Bucket::new(ws.hub.clock().now());
     let wait = async {
         loop {
             let first = socket.receive(|inbound| match inbound {
@@ -168,7 +183,9 @@ async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<Jo
                 Inbound::Violation => First::Refused(ErrorCode::ProtocolViolation),
             });
             match first.await {
-                First::Control => {}
+                // A stranger's pings and parts of messages count as much as those of a participant.
+                First::Control if bucket.take(rate, ws.hub.clock().now()).is_ok() => {}
+                First::Control => return First::Refused(ErrorCode::RateLimited),
                 first => return first,
             }
         }
@@ -312,26 +329,44 @@ async fn refuse(ws: &SharedWs, mut socket: Socket, refused: Refused) {
     let closing = async {
         socket.send_text_when_ready(encode_error(code, detail.as_deref(), retry_after)).await?;
         socket.close_when_ready(super::convert::close_of(code), code.message()).await?;
-        while !socket.receive(|inbound| matches!(inbound, Inbound::Closed | Inbound::Broken)).await {}
+        socket.ended().await;
         Ok::<(), ()>(())
     };
     // A peer that does not listen is left alone after the time that every close gets.
     tokio::time::timeout(ws.options.close_confirm_timeout, closing).await.ok();
 }
 
-fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
+/// The answer to the key of an upgrade; `None` for a request that is none. What RFC 6455 (4.2.1) wants once must be there
+/// once, and a body would be taken for frames.
+fn accept_key(request: &Request) -> Option<HeaderValue> {
+    let headers = request.headers();
     let has = |name, token: &str| {
         let values = headers.get_all(name);
         values.iter().filter_map(|value| value.to_str().ok()).any(|value| lists(value, token))
     };
-    let key = headers.get(SEC_WEBSOCKET_KEY)?;
-    let asks = has(CONNECTION, "upgrade") && has(UPGRADE, "websocket") && has(SEC_WEBSOCKET_VERSION, "13");
+    let key = only(headers, SEC_WEBSOCKET_KEY)?;
+    let asks = request.method() == Method::GET
+        && has(CONNECTION, "upgrade")
+        && has(UPGRADE, "websocket")
+        && only(headers, SEC_WEBSOCKET_VERSION)? == VERSION
+        && BASE64.decode(key).is_ok_and(|nonce| nonce.len() == KEY_BYTES)
+        && request.body().is_end_stream();
     asks.then(|| HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()).flatten()
+}
+
+/// The value of a header that may come only once.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 fn offers_subprotocol(headers: &HeaderMap) -> bool {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
-    values.iter().filter_map(|value| value.to_str().ok()).any(|value| lists(value, SUBPROTOCOL))
+    values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|name| name.trim() == SUBPROTOCOL)
 }
 
 fn lists(value: &str, token: &str) -> bool {

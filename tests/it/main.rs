@@ -9,6 +9,7 @@ mod support;
 mod audit;
 mod bad_input;
 mod command_line;
+mod conformance;
 mod crash;
 mod expiry;
 mod invites;

@@ -205,6 +205,25 @@ impl Socket {
         })
         .await
     }
+
+    /// Waits for the end and passes over what comes before it. Many small frames are passed over where they lie, because
+    /// this also waits for peers that have not joined and never will.
+    pub(in crate::ws) async fn ended(&mut self) {
+        std::future::poll_fn(|context| {
+            with_received(|received| {
+                let ended = loop {
+                    match self.poll_receive(context, received) {
+                        Poll::Ready(Inbound::Closed | Inbound::Broken) => break Poll::Ready(()),
+                        Poll::Ready(_) => {}
+                        Poll::Pending => break Poll::Pending,
+                    }
+                };
+                self.put_back(received);
+                ended
+            })
+        })
+        .await;
+    }
 }
 
 /// Reads what is there: its length, or the end of the stream. An end without a close frame is no word of the peer: it may

@@ -324,12 +324,11 @@ impl Session {
     }
 
     pub(super) fn members(&self) -> Vec<Member> {
-        let each = |(id, participant): (&ParticipantId, &Box<Participant>)| {
-            let participant_id = *id;
-            let member =
-                move |connection: &Connection| Member { participant: participant_id, connection: connection.id };
-            participant.connections.iter().map(member).collect::<Vec<_>>()
-        };
-        self.participants.iter().flat_map(each).collect()
+        let mut members = Vec::new();
+        for (id, participant) in &self.participants {
+            let of = |connection: &Connection| Member { participant: *id, connection: connection.id };
+            members.extend(participant.connections.iter().map(of));
+        }
+        members
     }
 }
