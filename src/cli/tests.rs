@@ -52,6 +52,11 @@ fn every_verb_of_the_contract_parses() {
         "rollcall config show",
         "rollcall config doc --format toml",
         "rollcall openapi",
+        "rollcall audit verify --checkpoint latest --public-key K",
+        "rollcall audit export --output trail.jsonl",
+        "rollcall audit prove 3-1042",
+        "rollcall audit retention --keep-months 24 --dry-run",
+        "rollcall identity erase ann --tenant acme",
         "rollcall completions zsh",
         "rollcall version",
     ];
@@ -64,7 +69,8 @@ fn every_verb_of_the_contract_parses() {
 fn wrong_usage_is_refused_with_2() {
     let lines = [
         "rollcall",
-        "rollcall audit verify",
+        "rollcall audit prove seven",
+        "rollcall audit verify --export a --proof b",
         "rollcall dev --lisen x",
         "rollcall session end not-an-id",
         "rollcall session list --limit 0",
