@@ -2,7 +2,7 @@
 //!
 //! An idle socket has no buffers. What a read brings lies in one buffer of the thread ([`Received`]), in which frames are
 //! unmasked and understood; what is written goes to the system at once. Only a frame that is not whole, and one that the
-//! system does not take, cost memory, and only for that time (docs/adr/0008-own-framing.md).
+//! system does not take, cost memory, and only for that time (docs/adr/0011-own-framing.md).
 
 #[cfg(test)]
 mod fuzz;

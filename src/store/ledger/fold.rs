@@ -154,7 +154,7 @@ fn join_heard(known: &mut Heard, line: &Heard) {
 
 impl Folded {
     /// Counts one line of a mark for the person who holds the connection.
-    pub fn see(&mut self, person: Person, line: &Heard) {
+    fn see(&mut self, person: Person, line: &Heard) {
         let session = self.sessions.entry(person.0).or_default();
         session.seen_at = session.seen_at.max(Some(line.evidence_at));
         session.activity_at = session.activity_at.max(line.activity_at);

@@ -18,10 +18,10 @@ pub(super) async fn write(
     epoch: Epoch,
     first_seq: i64,
     records: &[Record],
-    mut folded: Folded,
+    folded: Folded,
 ) -> Result<u64, StoreError> {
     rollups::count_as(conn, epoch).await?;
-    resolve_heard(conn, epoch, &mut folded).await?;
+    lock_sessions(conn, epoch, &folded).await?;
     let effective_ends = write_sessions(conn, &folded).await?;
     write_joined(conn, &folded).await?;
     write_uses(conn, &folded).await?;
@@ -38,19 +38,12 @@ pub(super) async fn write(
     Ok(rows.len() as u64)
 }
 
-/// Finds the people behind connections of earlier batches.
-async fn resolve_heard(conn: &mut PgConnection, epoch: Epoch, folded: &mut Folded) -> Result<(), StoreError> {
-    if folded.heard.is_empty() {
-        return Ok(());
-    }
+async fn lock_sessions(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> Result<(), StoreError> {
+    let sessions: Vec<Uuid> = folded.sessions.keys().map(|session| session.0).collect();
     let connections: Vec<i64> = folded.heard.keys().copied().collect();
-    let holders =
-        sqlx::query_file!("src/store/queries/ledger_heard_people.sql", epoch.0, &connections).fetch_all(conn).await?;
-    for holder in holders {
-        if let Some(line) = folded.heard.get(&holder.connection).copied() {
-            folded.see((holder.session_id.into(), holder.participant_id.into()), &line);
-        }
-    }
+    sqlx::query_file!("src/store/queries/ledger_lock_sessions.sql", &sessions, epoch.0, &connections)
+        .fetch_one(conn)
+        .await?;
     Ok(())
 }
 
@@ -60,7 +53,6 @@ async fn write_sessions(conn: &mut PgConnection, folded: &Folded) -> Result<Hash
     if sessions.is_empty() {
         return Ok(HashSet::new());
     }
-    sqlx::query_file!("src/store/queries/ledger_lock_sessions.sql", &sessions).fetch_all(&mut *conn).await?;
     let seen: Vec<_> = folded.sessions.values().map(|fold| fold.seen_at.map(to_utc)).collect();
     let activity: Vec<_> = folded.sessions.values().map(|fold| fold.activity_at.map(to_utc)).collect();
     let started: Vec<_> = folded.sessions.values().map(|fold| fold.started_at.map(to_utc)).collect();
@@ -254,10 +246,11 @@ async fn write_heard(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> 
     let lines: Vec<&Heard> = folded.heard.values().collect();
     let column = Columns(&lines);
     sqlx::query_file!(
-        "src/store/queries/ledger_spans_heard.sql",
+        "src/store/queries/ledger_heard.sql",
         epoch.0,
         &column.of(|line| line.counter),
         &column.of(|line| to_utc(line.evidence_at)),
+        &column.of(|line| line.activity_at.map(to_utc)) as &[Option<DateTime<Utc>>],
     )
     .execute(conn)
     .await?;

@@ -1,5 +1,10 @@
--- All sessions of the batch before anything else, by id: every other writer takes them first as well.
-select session_id from rollcall.sessions
-where session_id = any ($1)
-order by session_id
-for no key update
+-- All sessions of the batch before anything else, by id: every other writer takes them first as well. Who holds the
+-- connections that were heard never changes, so finding that out needs no lock. Only the number of sessions travels.
+select count(*) as "locked!" from (
+    select from rollcall.sessions
+    where session_id in (
+        select unnest($1::uuid[])
+        union
+        select s.session_id from rollcall.participation_spans s where s.epoch = $2 and s.connection = any ($3::bigint[]))
+    order by session_id
+    for no key update) locked
