@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -134,8 +135,18 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FrameError> {
 }
 
 fn parse_ping(text: &str) -> Result<PingRequest<'_>, FrameError> {
-    let ping: PingRequest<'_> = parse(text)?;
-    if let Some(id) = ping.id {
+    /// With its type, so that a frame that has two is refused here as elsewhere.
+    #[derive(Deserialize)]
+    struct Typed<'p> {
+        #[serde(rename = "type")]
+        _kind: IgnoredAny,
+        #[serde(borrow, default)]
+        id: Option<&'p RawValue>,
+        #[serde(default)]
+        active: Option<bool>,
+    }
+    let Typed { id, active, .. } = parse(text)?;
+    if let Some(id) = id {
         let raw = id.get();
         let is_scalar = raw.starts_with('"') || raw.starts_with('-') || raw.starts_with(|c: char| c.is_ascii_digit());
         if !is_scalar || raw.len() > PING_ID_BYTES_MAX {
@@ -144,7 +155,7 @@ fn parse_ping(text: &str) -> Result<PingRequest<'_>, FrameError> {
             )));
         }
     }
-    Ok(ping)
+    Ok(PingRequest { id, active })
 }
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ const BOTH_CALL: &[&str] = &[
     "coverage_seconds",
     "time_buckets",
     "check_arguments",
+    "check_session",
     "scope_tenant_id",
     "bridge_gaps",
     "us_between",

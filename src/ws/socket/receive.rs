@@ -81,7 +81,7 @@ impl Socket {
                 Found::Other(Inbound::Control)
             }
             Opcode::Pong => Found::Other(Inbound::Control),
-            Opcode::Close => Found::Other(self.on_close(context, payload)),
+            Opcode::Close => Found::Other(self.on_close(payload)),
         })
     }
 
@@ -104,13 +104,10 @@ impl Socket {
         Found::Message
     }
 
-    fn on_close(&mut self, context: &mut Context<'_>, payload: &[u8]) -> Inbound<'static> {
+    fn on_close(&mut self, payload: &[u8]) -> Inbound<'static> {
         let Ok(code) = close_code_of(payload) else { return self.violation() };
         if !self.close_sent {
-            let answer = code.map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&code.to_be_bytes()));
-            // The peer has said its last word: if it does not take the answer either, nothing is lost.
-            self.send(context, Opcode::Close, answer).ok();
-            self.close_sent = true;
+            self.answer_close(code);
         }
         self.phase = Phase::Over;
         Inbound::Closed

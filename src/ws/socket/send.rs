@@ -68,6 +68,18 @@ impl Socket {
         self.send(context, Opcode::Close, payload.into())
     }
 
+    /// Answers the peer's close, past the budget of the runtime: the socket goes at once, and nobody would come back to it.
+    /// A peer that does not take the answer now, after its last word, goes without.
+    pub(super) fn answer_close(&mut self, code: Option<u16>) {
+        let payload = code.map(u16::to_be_bytes);
+        let payload = payload.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+        let frame = [ServerHead::new(Opcode::Close, payload.len()).as_ref(), payload].concat();
+        if self.rest.as_ref().is_none_or(|rest| rest.unsent.is_empty()) {
+            self.stream.try_write(&frame).ok();
+        }
+        self.close_sent = true;
+    }
+
     pub(in crate::ws) async fn send_text_when_ready(&mut self, text: Bytes) -> Result<(), ()> {
         std::future::poll_fn(|context| self.poll_ready(context)).await?;
         std::future::poll_fn(|context| Poll::Ready(self.send_text(context, text.clone()))).await?;

@@ -231,7 +231,10 @@ async fn a_restored_database_that_is_fed_again_has_the_same_usage() {
              alter table rollcall.session_audit_log enable always trigger session_audit_log_append_only;
              alter table rollcall.evidence_marks disable trigger evidence_marks_append_only;
              delete from rollcall.evidence_marks where epoch = {epoch};
-             alter table rollcall.evidence_marks enable always trigger evidence_marks_append_only"
+             alter table rollcall.evidence_marks enable always trigger evidence_marks_append_only;
+             alter table rollcall.audit_batches disable trigger audit_batches_append_only;
+             delete from rollcall.audit_batches where epoch = {epoch};
+             alter table rollcall.audit_batches enable always trigger audit_batches_append_only"
         ),
     )
     .await
