@@ -1,5 +1,6 @@
 //! What docs/SQL.md and docs/BILLING.md say is run: every query in the role it names, on books with a history.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rollcall_core::{LeaveReason, Timestamp};
@@ -10,6 +11,7 @@ use super::{LEASE, database, fresh_id, make_session, make_tenant, now, run, valu
 use crate::audit::kinds::{APP_KINDS, KINDS};
 use crate::store::Store;
 use crate::store::ledger::apply_batch;
+use crate::usage_export::{Encoder, Format, UsageEvent};
 
 const SQL: &str = include_str!("../../../docs/SQL.md");
 const BILLING: &str = include_str!("../../../docs/BILLING.md");
@@ -196,14 +198,46 @@ async fn every_table_function_and_event_is_in_the_document() {
     let events = KINDS.iter().map(|kind| kind.name).chain(APP_KINDS.iter().copied()).map(str::to_owned);
     let missing: Vec<String> = objects.chain(events).filter(|name| !names(SQL, name)).collect();
     assert_eq!(missing, Vec::<String>::new(), "not in docs/SQL.md");
+
+    // And the other way round: what the document calls can be called.
+    let known = "select coalesce(string_agg(distinct p.proname, ' '), '') from pg_proc p
+                 where p.pronamespace in ('rollcall'::regnamespace, 'pg_catalog'::regnamespace)";
+    let known = value(&store, known).await;
+    let known: HashSet<&str> = known.split(' ').collect();
+    let called = SQL.split('`').filter_map(|code| Some(code.split_once('(')?.0));
+    let is_name = |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let unknown: Vec<&str> = called.filter(is_name).filter(|name| !known.contains(name)).collect();
+    assert_eq!(unknown, Vec::<&str>::new(), "docs/SQL.md names functions that do not exist");
 }
 
 #[test]
 fn the_examples_of_events_are_json() {
     let examples = blocks(BILLING, "json");
     assert_eq!(examples.len(), 6, "the event itself, and one for each receiver");
-    for example in examples {
+    for example in &examples {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(example);
         assert!(parsed.is_ok(), "{parsed:?}\n{example}");
     }
+    let said: serde_json::Value = serde_json::from_str(examples[0]).expect("JSON");
+    let id = |name: &str| said[name].as_str().and_then(|text| text.parse().ok()).expect("an id");
+    let at = |name: &str| said[name].as_str().and_then(|text| text.parse().ok()).expect("an instant");
+    let event = UsageEvent {
+        event_id: id("id"),
+        kind: "usage".to_owned(),
+        position: said["position"].as_i64(),
+        tenant_id: id("tenant_id"),
+        session_id: id("session_id"),
+        external_id: said["external_id"].as_str().map(str::to_owned),
+        participant_id: Some(id("participant_id")),
+        slice_start: at("start"),
+        slice_end: at("end"),
+        usage_us: said["usage_us"].as_i64().expect("a number"),
+        uncertainty_us: 0,
+        is_provisional: false,
+        reverses: None,
+    };
+    let mut written = String::new();
+    Encoder::new(Format::Jsonl, String::new(), 1).push(&event, &mut written);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&written).expect("JSON"), said);
+    assert_eq!(event.usage_us, (event.slice_end - event.slice_start).num_microseconds().expect("in range"));
 }
