@@ -210,8 +210,8 @@ async fn every_table_function_and_event_is_in_the_document() {
     assert_eq!(unknown, Vec::<&str>::new(), "docs/SQL.md names functions that do not exist");
 }
 
-#[test]
-fn the_examples_of_events_are_json() {
+#[tokio::test]
+async fn the_examples_of_events_are_what_an_export_writes() {
     let examples = blocks(BILLING, "json");
     assert_eq!(examples.len(), 6, "the event itself, and one for each receiver");
     for example in &examples {
@@ -236,6 +236,14 @@ fn the_examples_of_events_are_json() {
         is_provisional: false,
         reverses: None,
     };
+    let sql = format!(
+        "select rollcall.usage_event_id('{}', '{}', '{}', '{}')",
+        event.session_id,
+        id("participant_id"),
+        event.slice_start,
+        event.slice_end
+    );
+    assert_eq!(value(&database().await, sql).await, event.event_id.to_string());
     let mut written = String::new();
     Encoder::new(Format::Jsonl, String::new(), 1).push(&event, &mut written);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&written).expect("JSON"), said);
