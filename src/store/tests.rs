@@ -7,6 +7,7 @@ mod access;
 mod books;
 mod chain;
 mod cleanup;
+mod documents;
 mod functions;
 pub(crate) mod history;
 mod ledger;

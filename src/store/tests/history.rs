@@ -103,7 +103,7 @@ impl History {
         }
     }
 
-    fn leave(&mut self, choice: usize, reason: LeaveReason) {
+    pub fn leave(&mut self, choice: usize, reason: LeaveReason) {
         let Some(index) = self.pick(choice) else { return };
         while !self.present[index].1.is_empty() {
             self.close(index, LeaveReason::Closed);
@@ -143,7 +143,7 @@ impl History {
         self.records.push(Record { at: self.now, fact: Fact::EvidenceMark { heard } });
     }
 
-    fn end(&mut self, session: usize) {
+    pub fn end(&mut self, session: usize) {
         // Also of a session that has ended: the control plane may have been faster.
         let fact = SessionFact::SessionEnded { reason: SessionEndReason::Idle, by: Actor::Server };
         self.record(session, self.now, fact);
