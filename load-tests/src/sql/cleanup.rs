@@ -11,10 +11,8 @@ use uuid::Uuid;
 
 use super::figures::{Budget, Latencies};
 use super::flush::{History, make_sessions};
-use super::{Books, Figure, Figures};
+use super::{Books, Effort, Figure, Figures};
 use crate::clock;
-
-const IDLE_SESSIONS: usize = 10_000;
 
 /// Sessions that people join meanwhile.
 const BUSY_SESSIONS: usize = 100;
@@ -23,7 +21,7 @@ const LEASE: Duration = Duration::from_secs(3600);
 
 /// # Errors
 /// A statement fails, or the clean-up did not end exactly the idle sessions.
-pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()> {
+pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> anyhow::Result<()> {
     let tenant: Uuid =
         sqlx::query_scalar("select tenant_id from rollcall.tenants order by 1 limit 1").fetch_one(&books.pool).await?;
     let tenant = TenantId(tenant);
@@ -31,7 +29,7 @@ pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()>
     let ids = |word: u128, count: usize| -> Vec<Uuid> {
         (0..count).map(|n| Uuid::from_u128((word << 96) | ((epoch.0 as u128) << 32) | n as u128)).collect()
     };
-    let (idle, busy) = (ids(0xC1EA_0001, IDLE_SESSIONS), ids(0xC1EA_0002, BUSY_SESSIONS));
+    let (idle, busy) = (ids(0xC1EA_0001, effort.idle_sessions), ids(0xC1EA_0002, BUSY_SESSIONS));
     make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
     make_sessions(books, tenant, &busy, "now()").await?;
     open_connections(books, tenant, epoch, &idle).await?;
@@ -42,14 +40,14 @@ pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()>
     let (ended, spans): (i64, i64) = sqlx::query_as(
         "select count(*), coalesce(sum(spans_closed), 0)::bigint from rollcall.cleanup_inactive_sessions('1 hour', $1)",
     )
-    .bind(IDLE_SESSIONS as i32)
+    .bind(effort.idle_sessions as i32)
     .fetch_one(&books.pool)
     .await?;
     let micros = clock::micros_between(started_at, clock::now());
     stop.store(true, Ordering::Relaxed);
     let mut latencies = joins.await??;
     books.store.close_epoch(epoch, EpochState::Drained).await?;
-    ensure!(ended as usize == IDLE_SESSIONS, "{ended} of {IDLE_SESSIONS} idle sessions were ended");
+    ensure!(ended as usize == effort.idle_sessions, "{ended} of {} idle sessions were ended", effort.idle_sessions);
 
     let note = format!("{ended} sessions, {spans} open connections closed; finds them among the active ones only");
     figures.add(

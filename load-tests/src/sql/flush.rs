@@ -14,14 +14,11 @@ use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::figures::{Budget, Latencies};
-use super::{Books, Figure, Figures};
+use super::{Books, Effort, Figure, Figures};
 use crate::clock;
 
 /// As `ledger.flush_rows_max` is shipped.
 const BATCH: usize = 2_000;
-
-/// Batches of each turn.
-const BATCHES: usize = 10;
 
 /// Turns: flush, plain, flush, plain … so that both meet the same machine.
 const TURNS: usize = 4;
@@ -33,7 +30,7 @@ const PEOPLE: usize = 3;
 
 /// # Errors
 /// A batch was not applied.
-pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()> {
+pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> anyhow::Result<()> {
     let tenant: Uuid =
         sqlx::query_scalar("select tenant_id from rollcall.tenants order by 1 limit 1").fetch_one(&books.pool).await?;
     let now = Timestamp(clock::wall_us());
@@ -52,7 +49,7 @@ pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()>
     let mut first_seq = 1_i64;
     for _ in 0..TURNS {
         let turn_from = first_seq;
-        for _ in 0..BATCHES {
+        for _ in 0..effort.batches {
             let batch = history.batch(books).await?;
             let started_at = clock::now();
             match apply_batch(&mut conn, epoch, first_seq, &batch, LEASE).await? {

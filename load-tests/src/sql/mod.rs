@@ -44,6 +44,18 @@ pub struct Arguments {
     server: Option<PathBuf>,
 }
 
+/// How much is measured; the tests want less.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Recorded runs of each question.
+    pub runs: usize,
+    /// Batches of each turn of the flush.
+    pub batches: usize,
+    pub idle_sessions: usize,
+}
+
+const FULL: Effort = Effort { runs: 300, batches: 10, idle_sessions: 10_000 };
+
 /// A data set and the ways to it.
 pub struct Books {
     pub pool: PgPool,
@@ -109,9 +121,9 @@ async fn measure_in(
         data::make(&books, arguments.rows, &mut figures).await?;
     }
     data::describe(&books, &mut figures).await?;
-    reads::measure(&books, &mut figures).await?;
-    flush::measure(&books, &mut figures).await?;
-    cleanup::measure(&books, &mut figures).await?;
+    reads::measure(&books, FULL, &mut figures).await?;
+    flush::measure(&books, FULL, &mut figures).await?;
+    cleanup::measure(&books, FULL, &mut figures).await?;
     proof::measure(&books, server, &mut figures).await?;
     books.pool.close().await;
     books.store.close().await;

@@ -4,14 +4,11 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::figures::{Budget, Latencies};
-use super::{Books, Figure, Figures};
+use super::{Books, Effort, Figure, Figures};
 use crate::clock;
 
 /// Runs that are not recorded, so that pages and plans are warm.
 const WARM_UP: usize = 20;
-
-/// Recorded runs of each question.
-const RUNS: usize = 300;
 
 const ZONES: &[&str] =
     &["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"];
@@ -29,7 +26,7 @@ struct Question {
 
 /// # Errors
 /// A query fails.
-pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()> {
+pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> anyhow::Result<()> {
     let sessions: Vec<Uuid> = sqlx::query_scalar(
         "select session_id from rollcall.sessions where started_at is not null order by md5(session_id::text) limit 400",
     )
@@ -45,7 +42,7 @@ pub async fn measure(books: &Books, figures: &mut Figures) -> anyhow::Result<()>
         let ids = if question.name.contains("session's") { &sessions } else { &tenants };
         let mut latencies = Latencies::default();
         let mut rows_max = 0;
-        for run in 0..WARM_UP + RUNS {
+        for run in 0..WARM_UP + effort.runs {
             let (id, zone) = (ids[run % ids.len()], ZONES[run % ZONES.len()]);
             let started_at = clock::now();
             let rows =

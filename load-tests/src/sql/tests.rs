@@ -3,7 +3,7 @@
 use rollcall::embedded_pg;
 
 use super::figures::{Budget, Figure, Figures, Latencies};
-use super::{Books, cleanup, data, flush, reads};
+use super::{Books, Effort, cleanup, data, flush, reads};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_data_set_is_sound_and_every_question_is_answered() {
@@ -12,12 +12,13 @@ async fn a_small_data_set_is_sound_and_every_question_is_answered() {
     options.throw_away = true;
     let postgres = embedded_pg::start(options).await.expect("Postgres starts");
     let books = Books::open(postgres.database_url(embedded_pg::DATABASE)).await.expect("opens");
+    let effort = Effort { runs: 3, batches: 1, idle_sessions: 100 };
     let mut figures = Figures::default();
     data::make(&books, 10_000, &mut figures).await.expect("made");
     data::describe(&books, &mut figures).await.expect("described");
-    reads::measure(&books, &mut figures).await.expect("read");
-    flush::measure(&books, &mut figures).await.expect("flushed");
-    cleanup::measure(&books, &mut figures).await.expect("cleaned up");
+    reads::measure(&books, effort, &mut figures).await.expect("read");
+    flush::measure(&books, effort, &mut figures).await.expect("flushed");
+    cleanup::measure(&books, effort, &mut figures).await.expect("cleaned up");
     let value = |name: &str| figures.figures.iter().find(|figure| figure.name == name).expect(name).value;
     assert!(value("audit rows") > 9_000.0, "{}", figures.table());
     assert_eq!(value("differences recompute_billing finds"), 0.0);
