@@ -120,7 +120,12 @@ impl Connection {
     pub(super) fn run(mut self) -> impl Future<Output = ()> {
         let mut timer = Box::pin(tokio::time::sleep(self.guard.ws.options.probe_after));
         std::future::poll_fn(move |context| {
-            self.guard.end = ready!(self.poll(context, timer.as_mut()));
+            let end = ready!(self.poll(context, timer.as_mut()));
+            if !self.guard.is_reported() {
+                // Nobody waits for this one.
+                drop(self.guard.report(end));
+            }
+            self.socket.answer_close();
             Poll::Ready(())
         })
     }

@@ -193,7 +193,10 @@ async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<Jo
     let text = match tokio::time::timeout(ws.options.first_frame_timeout, wait).await {
         Ok(First::Text(text)) => text,
         Ok(First::Refused(code)) => return Some(Err(code.into())),
-        Ok(First::Gone) => return None,
+        Ok(First::Gone) => {
+            socket.answer_close();
+            return None;
+        }
         Ok(First::Control) | Err(_) => return Some(Err(ErrorCode::JoinRequired.into())),
     };
     if text.len() > ws.options.join_bytes_max {

@@ -57,6 +57,8 @@ pub(super) struct Socket {
     stream: TcpStream,
     phase: Phase,
     close_sent: bool,
+    /// The peer's close and the code it gave, until it is answered.
+    peer_close: Option<Option<u16>>,
     frame_bytes_max: u32,
     message_bytes_max: u32,
     rest: Option<Box<Rest>>,
@@ -134,6 +136,7 @@ impl Socket {
             stream,
             phase: Phase::Open,
             close_sent: false,
+            peer_close: None,
             frame_bytes_max: limit(frame_bytes_max),
             message_bytes_max: limit(message_bytes_max),
             rest: None,

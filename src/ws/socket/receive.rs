@@ -106,9 +106,7 @@ impl Socket {
 
     fn on_close(&mut self, payload: &[u8]) -> Inbound<'static> {
         let Ok(code) = close_code_of(payload) else { return self.violation() };
-        if !self.close_sent {
-            self.answer_close(code);
-        }
+        self.peer_close = (!self.close_sent).then_some(code);
         self.phase = Phase::Over;
         Inbound::Closed
     }

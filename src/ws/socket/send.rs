@@ -68,14 +68,18 @@ impl Socket {
         self.send(context, Opcode::Close, payload.into())
     }
 
-    /// Answers the peer's close, past the budget of the runtime: the socket goes at once, and nobody would come back to it.
-    /// A peer that does not take the answer now, after its last word, goes without.
-    pub(super) fn answer_close(&mut self, code: Option<u16>) {
+    /// Answers the peer's close, if one came and is not answered. The caller reports the end first: with the answer the peer
+    /// knows that it is gone, and nobody may be there longer than that.
+    ///
+    /// Past the runtime, which may be out of budget or not know yet that a socket can be written to: the socket goes at
+    /// once, and nobody would come back to it. A peer that does not take the answer now, after its last word, goes without.
+    pub(in crate::ws) fn answer_close(&mut self) {
+        let Some(code) = self.peer_close.take() else { return };
         let payload = code.map(u16::to_be_bytes);
         let payload = payload.as_ref().map_or(&[][..], |bytes| &bytes[..]);
         let frame = [ServerHead::new(Opcode::Close, payload.len()).as_ref(), payload].concat();
         if self.rest.as_ref().is_none_or(|rest| rest.unsent.is_empty()) {
-            self.stream.try_write(&frame).ok();
+            socket2::SockRef::from(&self.stream).send(&frame).ok();
         }
         self.close_sent = true;
     }

@@ -120,6 +120,7 @@ async fn talks_with_another_implementation() {
     assert_eq!(next(&mut socket).await, Came::Binary);
     assert_eq!(next(&mut socket).await, Came::Closed);
     assert!(socket.rest.is_none(), "nothing is kept between frames");
+    socket.answer_close();
     drop(socket);
     assert_eq!(client.next().await.expect("answered").expect("well-formed"), Message::Pong("are you there".into()));
     assert!(matches!(client.next().await, Some(Ok(Message::Close(_)))), "a close is answered by a close");
