@@ -19,9 +19,11 @@ declare
 begin
     v_whole_to := greatest(v_whole, v_whole_to);
     select coalesce(sum(u.participants_new), 0) into v_new
-    from unnest(v_tenants) as t (tenant_id),
-         lateral (select d.participants_new from rollcall.usage_day d
-                  where d.tenant_id = t.tenant_id and d.day >= v_whole and d.day < v_whole_to offset 0) u;
+    from (select d.participants_new from rollcall.usage_day d
+          where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_whole and d.day < v_whole_to
+          union all
+          select d.participants_new from rollcall.usage_day d
+          where p_tenant_id is null and d.day >= v_whole and d.day < v_whole_to) u;
 
     select count(*) into v_others
     from (select c.session_id, c.participant_id
@@ -36,7 +38,7 @@ begin
                         where o.tenant_id = t.tenant_id and o.day >= e.day and o.day <= e.day_to and o.connections > 0
                         offset 0) c
           -- Who was new on a whole day is counted.
-          where not (c.first_day >= v_whole and c.first_day < v_whole_to)
+          where e.day <= e.day_to and not (c.first_day >= v_whole and c.first_day < v_whole_to)
             and c.first_at < p_to and (c.last_at > p_from or c.first_at >= p_from)
             and ((c.first_at >= p_from and c.last_at <= p_to)
                  or exists (select from rollcall.participation_spans s

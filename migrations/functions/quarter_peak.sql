@@ -4,18 +4,18 @@ create or replace function rollcall.quarter_peak(p_tenant_id uuid, p_from timest
     returns bigint
     language plpgsql stable set search_path = pg_catalog, pg_temp
     set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    v_day date := (p_from at time zone 'UTC')::date;
 begin
     return (
-    with tenant as materialized (
-        select p_tenant_id as tenant_id where p_tenant_id is not null
-        union all
-        select t.tenant_id from rollcall.tenants t where p_tenant_id is null
-    ), stay as (
+    with stay as (
         select c.session_id, c.participant_id, coalesce(c.covered, rollcall.coverage_of(c.session_id, c.participant_id)) as covered
-        from tenant t,
-             lateral (select o.* from rollcall.participant_coverage o
-                      where o.tenant_id = t.tenant_id and o.day = (p_from at time zone 'UTC')::date
-                        and o.first_at < p_to and o.last_at > p_from offset 0) c
+        from (select o.* from rollcall.participant_coverage o
+              where p_tenant_id is not null and o.tenant_id = p_tenant_id and o.day = v_day
+                and o.first_at < p_to and o.last_at > p_from
+              union all
+              select o.* from rollcall.participant_coverage o
+              where p_tenant_id is null and o.day = v_day and o.first_at < p_to and o.last_at > p_from) c
         union all
         select s.session_id, s.participant_id,
                tstzmultirange(tstzrange(s.connected_at, greatest(s.last_evidence_at, s.connected_at)))

@@ -33,15 +33,19 @@ begin
            coalesce(sum(x.timed), 0), coalesce(sum(x.duration_us), 0)
     into started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us
     from (select d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
-          from unnest(v_tenants) as t (tenant_id),
-               lateral (select o.* from rollcall.session_stats_day o
-                        where o.tenant_id = t.tenant_id and o.day >= v_day and o.day < v_day_to offset 0) d
+          from rollcall.session_stats_day d
+          where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
+          union all
+          select d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
+          from rollcall.session_stats_day d
+          where p_tenant_id is null and d.day >= v_day and d.day < v_day_to
           union all
           select count(*), 0, 0, 0, 0, 0, 0, 0
           from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
                lateral (select from rollcall.sessions o
                         where o.tenant_id = t.tenant_id and o.started_at >= e.from_at and o.started_at < e.to_at
                         offset 0) s
+          where e.from_at < e.to_at
           union all
           select 0, count(*) filter (where s.end_reason = 'completed'), count(*) filter (where s.end_reason = 'idle'),
                  count(*) filter (where s.end_reason = 'max_duration'), count(*) filter (where s.end_reason = 'abandoned'),
@@ -50,7 +54,8 @@ begin
           from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
                lateral (select o.* from rollcall.sessions o
                         where o.status = 'ended' and o.tenant_id = t.tenant_id
-                          and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s) x;
+                          and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s
+          where e.from_at < e.to_at) x;
     if timed = 0 then
         return;
     end if;
@@ -69,7 +74,8 @@ begin
               from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
                    lateral (select o.* from rollcall.sessions o
                             where o.status = 'ended' and o.tenant_id = t.tenant_id and o.started_at is not null
-                              and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s) x
+                              and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s
+              where e.from_at < e.to_at) x
         group by x.bin having sum(x.sessions) <> 0
     ), ranked as (
         select b.bin, sum(b.sessions) over (order by b.bin) - b.sessions as below, b.sessions from bin b

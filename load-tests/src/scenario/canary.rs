@@ -67,6 +67,12 @@ impl Pulse {
         self.all.take()
     }
 
+    /// What was felt so far does not count: the scenario's event comes only now.
+    pub fn forget(&self) {
+        self.all.take();
+        self.longest_us.store(0, Relaxed);
+    }
+
     fn answered(&self, index: usize, waited_us: u64) {
         self.answered.fetch_add(1, Relaxed);
         self.second.record(index, waited_us);

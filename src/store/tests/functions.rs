@@ -65,7 +65,25 @@ async fn verify_notices_tampering() {
         "grant select on rollcall.sessions to public",
         "grant usage on schema rollcall to public",
         "grant delete on rollcall.session_audit_log_default to rollcall_server",
+        "grant select on rollcall.participant_pii to rollcall_billing",
+        "grant insert on rollcall.usage_day to rollcall_auditor",
+        "alter table rollcall.participants disable row level security",
+        "alter role rollcall_billing bypassrls",
+        "alter table rollcall.participation_spans disable trigger participation_spans_roll_up_update",
+        "alter table rollcall.billing_statements disable trigger billing_statements_append_only",
+        "insert into rollcall.usage_day (tenant_id, day, shard, covered_us)
+         select tenant_id, current_date, 0, 5 from rollcall.tenants",
+        "insert into rollcall.session_stats_day
+         select tenant_id, current_date, 0, 1, 0, 0, 0, 0, 0, 0, 0 from rollcall.tenants",
         "update rollcall.node_epochs set applied_seq = applied_seq + 1 where epoch = 0",
+        "alter table rollcall.session_audit_log disable trigger session_audit_log_append_only;
+         update rollcall.session_audit_log set metadata = '{\"altered\": true}';
+         alter table rollcall.session_audit_log enable always trigger session_audit_log_append_only",
+        // The verifier itself, made blind.
+        "create or replace function rollcall.verify_audit_chain(p_epoch bigint default null, p_since timestamptz default null)
+             returns table (severity text, epoch bigint, seq bigint, problem text)
+             language sql stable set search_path = pg_catalog, pg_temp
+             as $$ select null::text, null::bigint, null::bigint, null::text where false $$",
         "alter table rollcall.session_audit_log disable trigger all; delete from rollcall.session_audit_log;
          alter table rollcall.session_audit_log enable always trigger session_audit_log_append_only;
          alter table rollcall.session_audit_log enable always trigger session_audit_log_no_truncate;

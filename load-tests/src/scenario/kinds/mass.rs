@@ -7,6 +7,7 @@ use crate::clock;
 use crate::control::SessionOptions;
 use crate::measure::Recorder;
 use crate::report::{Distribution, FigureKey};
+use crate::scenario::canary::Pulse;
 use crate::scenario::kind::{Findings, Workload};
 use crate::scenario::parameters::{parameters, words};
 use crate::scenario::stage::Stage;
@@ -70,11 +71,12 @@ impl Workload for Mass {
     async fn run(&self, stage: &Stage) -> anyhow::Result<Findings> {
         let subject = stage.subject(&[]).await?;
         let canary = subject.canary().await?;
+        let pulse = canary.pulse();
         let bystanders = subject.gauge("rollcall_connections").await?;
         let seen = match self.how {
-            Event::End => self.end(stage, &subject, bystanders).await?,
-            Event::Disconnect => self.go(stage, &subject, bystanders, How::Reset).await?,
-            Event::Silence => self.go(stage, &subject, bystanders, How::Silent).await?,
+            Event::End => self.end(stage, &subject, bystanders, &pulse).await?,
+            Event::Disconnect => self.go(stage, &subject, bystanders, &pulse, How::Reset).await?,
+            Event::Silence => self.go(stage, &subject, bystanders, &pulse, How::Silent).await?,
         };
         let canary = canary.stop().await;
         subject.stop().await?;
@@ -94,10 +96,17 @@ impl Workload for Mass {
 
 impl Mass {
     /// The end of one session: everybody in it is told at one instant.
-    async fn end(&self, stage: &Stage, subject: &Subject<'_>, bystanders: f64) -> anyhow::Result<Seen> {
+    async fn end(
+        &self,
+        stage: &Stage,
+        subject: &Subject<'_>,
+        bystanders: f64,
+        pulse: &Pulse,
+    ) -> anyhow::Result<Seen> {
         let options = SessionOptions { max_duration_s: Some(self.duration_s as u64), ..SessionOptions::default() };
         let mut swarm = subject.crowd(self.crowd(self.participants, options)).await?;
         stage.progress.step_of("everybody waits for the end", self.participants);
+        pulse.forget();
         let give_up_at = clock::now() + Duration::from_secs_f64(self.duration_s as f64 + self.give_up_s);
         let mut status = swarm.status().await?;
         while status.ended.len() + status.lost < self.participants && clock::now() < give_up_at {
@@ -123,7 +132,14 @@ impl Mass {
     }
 
     /// Everybody is cut off, or falls silent.
-    async fn go(&self, stage: &Stage, subject: &Subject<'_>, bystanders: f64, how: How) -> anyhow::Result<Seen> {
+    async fn go(
+        &self,
+        stage: &Stage,
+        subject: &Subject<'_>,
+        bystanders: f64,
+        pulse: &Pulse,
+        how: How,
+    ) -> anyhow::Result<Seen> {
         let mut swarm = subject.crowd(self.crowd(self.room_size, SessionOptions::default())).await?;
         if how == How::Silent {
             stage.progress.step("everybody pings a last time");
@@ -131,6 +147,7 @@ impl Mass {
             swarm.phase(Pace::Pings { per_s }, LAST_PINGS_S).await?;
         }
         stage.progress.step(if how == How::Silent { "everybody falls silent" } else { "everybody is cut off" });
+        pulse.forget();
         let began_at = clock::now();
         swarm.drop_connections(how, 1.0).await?;
         // A silent connection is due that long after its last evidence, which is at most this old.

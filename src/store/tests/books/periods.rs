@@ -2,7 +2,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::super::{LEASE, now, run, value};
+use super::super::{LEASE, make_tenant, now, run, value};
 use super::{ALL_TIME, Ledger, at, fresh_id};
 
 const ANN: u128 = 1;
@@ -216,4 +216,55 @@ async fn an_epoch_that_lags_keeps_a_period_open() {
     let rest = format!("select rollcall.close_billing_period('{}', {}, {})", ledger.tenant, at(40.0), at(100.0));
     run(&ledger.store, rest).await.expect("closes the rest");
     assert_eq!(value(&ledger.store, "select sum(billable_us) from rollcall.billing_statements").await, "100000000");
+}
+
+#[tokio::test]
+async fn how_sessions_went_is_what_the_sessions_say() {
+    let ledger = Ledger::new().await;
+    let other = make_tenant(&ledger.store).await;
+    // Ninety sessions over three days, some of which nobody came to, whatever ended them.
+    let make = format!(
+        "insert into rollcall.sessions (session_id, tenant_id, status, idle_timeout_s, created_at, started_at, ended_at,
+                                        end_reason, last_activity_at, last_seen_at, hold_until)
+         select gen_random_uuid(), case when n % 3 = 0 then '{other}' else '{tenant}' end::uuid, 'ended', 3600, t.at,
+                case when n % 7 <> 0 then t.at end, t.at + n * interval '7 minutes 3.000001 seconds',
+                (array['completed', 'idle', 'max_duration', 'abandoned'])[1 + n % 4], t.at, t.at, t.at
+         from generate_series(0, 89) n, lateral (select '2026-03-10Z'::timestamptz + n * interval '37 minutes 11 seconds' as at) t",
+        tenant = ledger.tenant,
+    );
+    run(&ledger.store, make).await.expect("makes sessions");
+    for (from, to) in [
+        ("2026-03-10Z", "2026-03-13Z"),
+        ("2026-03-10T05:30Z", "2026-03-12T05:30Z"),
+        ("2026-03-10T22:00Z", "2026-03-11T03:00Z"),
+        ("2026-03-01Z", "2026-04-01Z"),
+        ("2026-03-01Z", "2026-03-02Z"),
+    ] {
+        for tenant in ["null".to_owned(), format!("'{}'::uuid", ledger.tenant)] {
+            let counted = format!(
+                "select (a.started, a.ended, a.completed, a.expired, a.abandoned, a.no_shows, round(a.avg_duration_seconds, 3),
+                         trim_scale(a.p50_duration_seconds), trim_scale(a.p95_duration_seconds),
+                         trim_scale(a.max_duration_seconds))
+                 from rollcall.get_session_analytics('{from}', '{to}', {tenant}) a"
+            );
+            let naive = format!(
+                "with s as (select s.*, extract(epoch from s.ended_at - s.started_at) as length,
+                                   s.ended_at >= '{from}' and s.ended_at < '{to}' as ended
+                            from rollcall.sessions s where coalesce(s.tenant_id = {tenant}, true))
+                 select (count(*) filter (where s.started_at >= '{from}' and s.started_at < '{to}'),
+                         count(*) filter (where s.ended), count(*) filter (where s.ended and s.end_reason = 'completed'),
+                         count(*) filter (where s.ended and s.end_reason in ('idle', 'max_duration')),
+                         count(*) filter (where s.ended and s.end_reason = 'abandoned'),
+                         count(*) filter (where s.ended and s.started_at is null),
+                         round(avg(s.length) filter (where s.ended), 3),
+                         trim_scale(percentile_disc(0.5) within group (order by s.length) filter (where s.ended)),
+                         trim_scale(percentile_disc(0.95) within group (order by s.length) filter (where s.ended)),
+                         trim_scale(max(s.length) filter (where s.ended)))
+                 from s"
+            );
+            let (counted, naive) = (value(&ledger.store, counted).await, value(&ledger.store, naive).await);
+            assert_eq!(counted, naive, "{tenant} from {from} to {to}");
+        }
+    }
+    assert_eq!(ledger.differences().await, "");
 }
