@@ -44,10 +44,14 @@ begin
            (array_agg(s.present[1] + s.joins order by s.present[1] + s.joins desc, s.bucket))[1:3]
     into covered_us, v_open_us, peak, v_busiest, v_possible
     from summed s,
-         lateral (select max(n) as highest from unnest(s.present) with ordinality as p (n, minute)
-                  where (s.bucket >= v_from and s.bucket < v_to)
-                     or (s.bucket + (minute - 1) * interval '1 minute' >= p_from
-                         and s.bucket + (minute - 1) * interval '1 minute' < p_to)) m;
+         lateral (select case when s.bucket >= v_from and s.bucket < v_to
+                              then greatest(s.present[1], s.present[2], s.present[3], s.present[4], s.present[5],
+                                            s.present[6], s.present[7], s.present[8], s.present[9], s.present[10],
+                                            s.present[11], s.present[12], s.present[13], s.present[14], s.present[15])
+                              -- A quarter that the period cuts: those of its minutes that lie inside.
+                              else (select max(n) from unnest(s.present) with ordinality as p (n, minute)
+                                    where s.bucket + (minute - 1) * interval '1 minute' >= p_from
+                                      and s.bucket + (minute - 1) * interval '1 minute' < p_to) end as highest) m;
 
     for v_place in 1 .. coalesce(cardinality(v_busiest), 0) loop
         continue when v_possible[v_place] <= peak or 5000 < (
