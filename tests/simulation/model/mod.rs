@@ -9,7 +9,7 @@
 //! Time is an argument; it stands for the clock of the database.
 //!
 //! Reading order: [`rows`] (the tables), [`epochs`], [`batch`] (the watermark), [`facts`] (one record), [`control`],
-//! [`invites`], [`live`], [`cleanup`], [`usage`].
+//! [`invites`], [`live`], [`recovery`], [`cleanup`], [`usage`].
 
 pub mod batch;
 pub mod cleanup;
@@ -18,6 +18,7 @@ pub mod epochs;
 mod facts;
 pub mod invites;
 pub mod live;
+pub mod recovery;
 pub mod rows;
 pub mod usage;
 
