@@ -14,6 +14,7 @@ mod crash;
 mod expiry;
 mod invites;
 mod journal;
+mod model;
 mod outage;
 mod presence;
 mod sessions;
