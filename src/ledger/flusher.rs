@@ -107,7 +107,7 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
         let applied = *self.ledger.shared.applied_seq.borrow();
         let rows_max = self.options.flush_rows_max as i64;
         let mut durable = self.ledger.shared.durable_seq.subscribe();
-        let full_batch = durable.wait_for(|durable| durable - applied >= rows_max);
+        let full_batch = async { durable.wait_for(|durable| durable - applied >= rows_max).await.map(drop) };
         tokio::select! {
             biased;
             // The sender lives in the ledger that this task holds, so waiting can only end by a full batch.
