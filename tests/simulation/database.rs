@@ -90,7 +90,11 @@ impl SimulatedStore {
             Fate::Unknown => "store.fails_after",
             Fate::Hangs => "store.hangs",
         };
-        self.world.note(name, self.boot, || what.to_owned());
+        if fate == Fate::Answered {
+            self.world.count(name, self.boot);
+        } else {
+            self.world.note(name, self.boot, || what.to_owned());
+        }
         if fate == Fate::Hangs {
             self.world.sleep(STATEMENT_TIMEOUT).await;
             return Err(unavailable());

@@ -114,7 +114,9 @@ impl Executor {
             let next = {
                 let mut ready = self.ready.lock().expect("plain data");
                 let count = ready.len() as u64;
-                (count > 0).then(|| ready.swap_remove(if count == 1 { 0 } else { self.dice.below(count) as usize }))
+                // The product wakes the sockets of a room in the order of a hash map, which is another in each process.
+                ready.sort_unstable();
+                (count > 0).then(|| ready.remove(if count == 1 { 0 } else { self.dice.below(count) as usize }))
             };
             match next {
                 Some(task) => self.poll(task),

@@ -61,6 +61,13 @@ pub struct Violation {
     pub plan: String,
 }
 
+impl Violation {
+    /// Something is wrong with the simulation itself.
+    pub fn of_the_simulation(seed: u64, rule: &'static str, what: String) -> Self {
+        Self { seed, rule, what, more: Vec::new(), last_events: Vec::new(), plan: String::new() }
+    }
+}
+
 /// Runs a seed on this thread.
 ///
 /// # Errors

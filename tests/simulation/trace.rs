@@ -32,12 +32,17 @@ impl Trace {
         Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, met: BTreeMap::new(), replay }
     }
 
-    pub fn note(&mut self, now: Timestamp, what: &'static str, subject: u64, text: impl FnOnce() -> String) {
+    /// For what comes so often that its text would hide the rest.
+    pub fn count(&mut self, now: Timestamp, what: &'static str, subject: u64) {
         self.events += 1;
         self.mix(&now.0.to_le_bytes());
         self.mix(what.as_bytes());
         self.mix(&subject.to_le_bytes());
         *self.met.entry(what).or_default() += 1;
+    }
+
+    pub fn note(&mut self, now: Timestamp, what: &'static str, subject: u64, text: impl FnOnce() -> String) {
+        self.count(now, what, subject);
         if let Some(replay) = &mut self.replay {
             let seconds = now.since(START).as_secs_f64();
             let line = format!("{seconds:>12.6} s  {what:<24} {subject:>4}  {}", text());

@@ -116,6 +116,11 @@ impl Inner {
         self.trace().note(simulated::now(), what, subject, text);
     }
 
+    /// See [`Trace::count`].
+    pub fn count(&self, what: &'static str, subject: u64) {
+        self.trace().count(simulated::now(), what, subject);
+    }
+
     /// Something is not as promised.
     pub fn violate(&self, rule: &'static str, what: String) {
         self.note("VIOLATION", 0, || format!("{rule}: {what}"));
