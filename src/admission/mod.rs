@@ -21,7 +21,7 @@ pub use jwt::{JwtKey, JwtKeysError, load_jwt_keys};
 use crate::control::{InviteToken, RootKey};
 use crate::hub::{DispatchError, Hub, InviteEntry, InviteProblem};
 use crate::ledger::ADMISSION_RETRY_AFTER;
-use crate::store::{Consumed, LoadedSession, Store, StoreError};
+use crate::store::{Consumed, LiveStore, LoadedSession, Store, StoreError};
 use identity::{checked_identity, checked_name};
 use jwt::JwtVerifier;
 use resume::ResumeSigner;
@@ -31,9 +31,9 @@ const DATABASE_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// Decides joins.
 #[derive(Clone)]
-pub struct Admission {
+pub struct Admission<S = Store> {
     hub: Hub,
-    store: Store,
+    store: S,
     resume: Arc<ResumeSigner>,
     jwt: Arc<JwtVerifier>,
 }
@@ -103,8 +103,8 @@ impl From<InviteProblem> for AdmissionError {
     }
 }
 
-impl Admission {
-    pub fn new(hub: Hub, store: Store, root_key: Arc<RootKey>, jwt_keys: Vec<JwtKey>) -> Self {
+impl<S: LiveStore> Admission<S> {
+    pub fn new(hub: Hub, store: S, root_key: Arc<RootKey>, jwt_keys: Vec<JwtKey>) -> Self {
         Self {
             resume: Arc::new(ResumeSigner::new(&root_key)),
             jwt: Arc::new(JwtVerifier::new(root_key, jwt_keys)),

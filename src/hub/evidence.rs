@@ -2,8 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rollcall_core::{ConnectionClock, Fact, Heard, Record, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::Hub;
+
+/// Once an interval: which connections proved themselves alive. It bounds what a crash can lose of a span.
+pub async fn run_marks(hub: Hub, every: Duration, stop: CancellationToken) {
+    loop {
+        let marked_at = hub.clock().now();
+        hub.mark_evidence();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = hub.clock().sleep_until(marked_at + every) => {}
+        }
+    }
+}
 
 #[derive(Default)]
 pub(super) struct EvidenceRegistry {

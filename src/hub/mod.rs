@@ -22,6 +22,7 @@ use rollcall_core::{
 };
 
 pub use effects::Applied;
+pub use evidence::run_marks;
 pub use frame::Frame;
 pub use invites::{InviteEntry, InviteProblem, Invites};
 pub use outbox::{Farewell, Outbox, Outgoing, Taken};

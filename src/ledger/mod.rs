@@ -9,6 +9,7 @@
 mod flusher;
 mod journal;
 mod recovery;
+mod store;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -19,9 +20,10 @@ use rollcall_core::{Epoch, Record};
 use tokio::sync::{oneshot, watch};
 
 pub use flusher::{Flusher, FlusherOptions, spawn_flusher};
-pub use journal::{Journal, JournalError, JournalReader};
+pub use journal::{Journal, JournalBatch, JournalError, JournalRead, JournalReader, JournalStorage};
 pub use recovery::{RecoveryError, RecoveryReport, recover};
-pub use writer::JournalWriter;
+pub use store::LedgerStore;
+pub use writer::{JournalWriter, WriterStep};
 
 /// Records that may wait in memory for the journal before joins are refused. Exits are accepted beyond it: there are at
 /// most a few for each open connection.
@@ -264,6 +266,19 @@ impl Ledger {
     pub fn close(&self) {
         self.lock_queue().closed = true;
         self.shared.wake_writer.notify_one();
+    }
+
+    /// Blocks until something waits for the journal, or nothing ever will.
+    fn wait_for_work(&self) {
+        let mut queue = self.lock_queue();
+        while queue.entries.is_empty() && !queue.closed {
+            queue = self.shared.wake_writer.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whether records wait for the journal.
+    pub fn has_queued(&self) -> bool {
+        !self.lock_queue().entries.is_empty()
     }
 
     fn lock_queue(&self) -> MutexGuard<'_, Queue> {

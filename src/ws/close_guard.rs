@@ -3,11 +3,12 @@
 use rollcall_core::{CloseProof, Command, LeaveReason, Member, SessionId};
 
 use super::SharedWs;
+use super::environment::Environment;
 use crate::ledger::Receipt;
 
 /// Reports the end of a connection to its session exactly once, whatever becomes of the task.
-pub(super) struct CloseGuard {
-    pub(super) ws: SharedWs,
+pub(super) struct CloseGuard<E: Environment> {
+    pub(super) ws: SharedWs<E>,
     pub(super) session: SessionId,
     pub(super) member: Member,
     /// What is known so far; a task that panics leaves the pessimistic default.
@@ -22,8 +23,8 @@ pub(super) struct End {
     pub(super) proof: CloseProof,
 }
 
-impl CloseGuard {
-    pub(super) fn new(ws: SharedWs, session: SessionId, member: Member) -> Self {
+impl<E: Environment> CloseGuard<E> {
+    pub(super) fn new(ws: SharedWs<E>, session: SessionId, member: Member) -> Self {
         let end = End { reason: LeaveReason::Closed, proof: CloseProof::Silent };
         Self { ws, session, member, end, reported: false }
     }
@@ -50,7 +51,7 @@ impl CloseGuard {
     }
 }
 
-impl Drop for CloseGuard {
+impl<E: Environment> Drop for CloseGuard<E> {
     fn drop(&mut self) {
         if !self.reported {
             // Nobody waits for this one.

@@ -4,7 +4,6 @@
 //! the timer is only looked at when it fires and then moves on to where the evidence puts it.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll, ready};
@@ -18,10 +17,12 @@ use serde_json::value::RawValue;
 
 use super::close_guard::{CloseGuard, End};
 use super::convert::{close_code, close_of, encode_error, encode_event, encode_pong};
+use super::environment::Environment;
 use super::frame::ShortFrame;
 use super::host;
 use super::rate::{Bucket, Rate};
-use super::socket::{Inbound, Received, Socket, with_received};
+use super::socket::{Inbound, Received, Socket, Wire, with_received};
+use crate::clock::Timer;
 use crate::hub::{Farewell, Outbox, Outgoing, Taken};
 
 /// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
@@ -42,12 +43,12 @@ const FRAMES_PER_TURN_MAX: usize = 32;
 const TIMER_LOOK_AHEAD: Duration = Duration::from_secs(1);
 
 /// A joined socket. There is one for every person who is in, so what most of them never need is apart, in [`Trouble`].
-pub(super) struct Connection {
-    socket: Socket,
+pub(super) struct Connection<W, E: Environment> {
+    socket: Socket<W>,
     outbox: Arc<Outbox>,
     clock: Arc<ConnectionClock>,
     /// Who this is, and the duty to report its end.
-    guard: CloseGuard,
+    guard: CloseGuard<E>,
     bucket: Bucket,
     /// Updates have a rate of their own: a burst of them must not starve the pings.
     updates: Bucket,
@@ -83,12 +84,12 @@ struct Deferred {
     replaced: u32,
 }
 
-impl Connection {
+impl<W: Wire, E: Environment> Connection<W, E> {
     pub(super) fn new(
-        socket: Socket,
+        socket: Socket<W>,
         outbox: Arc<Outbox>,
         clock: Arc<ConnectionClock>,
-        guard: CloseGuard,
+        guard: CloseGuard<E>,
         now: Timestamp,
     ) -> Self {
         let (bucket, updates) = (Bucket::new(now), Bucket::new(now));
@@ -118,9 +119,9 @@ impl Connection {
     ///
     /// Not an `async fn`: that would keep room for the connection twice, once as the argument and once as the variable.
     pub(super) fn run(mut self) -> impl Future<Output = ()> {
-        let mut timer = Box::pin(tokio::time::sleep(self.guard.ws.options.probe_after));
+        let mut timer = self.guard.ws.hub.clock().timer(self.guard.ws.options.probe_after);
         std::future::poll_fn(move |context| {
-            let end = ready!(self.poll(context, timer.as_mut()));
+            let end = ready!(self.poll(context, &mut timer));
             if !self.guard.is_reported() {
                 // Nobody waits for this one.
                 drop(self.guard.report(end));
@@ -130,7 +131,7 @@ impl Connection {
         })
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut tokio::time::Sleep>) -> Poll<End> {
+    fn poll(&mut self, context: &mut Context<'_>, timer: &mut Timer) -> Poll<End> {
         loop {
             if let Poll::Ready(end) = self.poll_inbound(context) {
                 return Poll::Ready(end);
@@ -151,7 +152,7 @@ impl Connection {
             } else if next > now {
                 self.armed_at = next;
                 newly_armed = true;
-                timer.as_mut().reset(tokio::time::Instant::now() + next.since(now));
+                timer.reset(next.since(now));
             } else {
                 if let Poll::Ready(end) = self.look_at_time(context, now) {
                     return Poll::Ready(end);
@@ -161,7 +162,7 @@ impl Connection {
             if self.armed_at > now + TIMER_LOOK_AHEAD && !newly_armed {
                 return Poll::Pending;
             }
-            if timer.as_mut().poll(context).is_pending() {
+            if timer.poll(context).is_pending() {
                 return Poll::Pending;
             }
             // Fired: the instant that was armed is over.
@@ -266,7 +267,7 @@ impl Connection {
             };
             outbox.close(durable.map_or(Farewell::Ordered(CloseReason::Restarting), |()| Farewell::Left));
         };
-        self.guard.ws.tasks.spawn(goodbye);
+        self.guard.ws.environment.spawn(goodbye);
     }
 
     fn take_from_bucket(&mut self, now: Timestamp) -> bool {
