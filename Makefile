@@ -69,6 +69,10 @@ reconcile: need-cargo need-postgres ## Kill a server again and again and check i
 	$(CARGO) build --workspace
 	./target/debug/rollcall-load reconcile $(RECONCILE)
 
+.PHONY: planted
+planted: need-cargo ## Put bugs into the server on purpose; the simulation must find each. BUG=name for one, SEEDS=n
+	$(CARGO) test --package rollcall --features planted-bugs --test simulation planted -- --include-ignored --nocapture --test-threads=1
+
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }

@@ -8,6 +8,7 @@ mod model;
 
 mod node;
 mod plan;
+mod recovery;
 mod tables;
 mod world;
 

@@ -59,7 +59,7 @@ impl World {
             database,
             store,
             connection: Some(connection),
-            model: Model::new(),
+            model: Model::default(),
             nodes: (0..NODES).map(|node| Node::new(&format!("node-{node}"))).collect(),
             now: wall() - BEGIN_BEFORE,
             over_at: wall() - OVER_BEFORE,

@@ -9,7 +9,7 @@
 //! Time is an argument; it stands for the clock of the database.
 //!
 //! Reading order: [`rows`] (the tables), [`epochs`], [`batch`] (the watermark), [`facts`] (one record), [`control`],
-//! [`invites`], [`live`], [`recovery`], [`cleanup`], [`usage`].
+//! [`invites`], [`live`], [`cleanup`], [`usage`].
 
 pub mod batch;
 pub mod cleanup;
@@ -18,7 +18,6 @@ pub mod epochs;
 mod facts;
 pub mod invites;
 pub mod live;
-pub mod recovery;
 pub mod rows;
 pub mod usage;
 
@@ -57,10 +56,6 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     pub fn add_tenant(&mut self, tenant: TenantId, identity_salt: [u8; 32]) {
         self.tenants.insert(tenant, identity_salt);
     }

@@ -1,4 +1,4 @@
-//! What the next start of a node does with the epochs before it.
+//! What the next start of a node does with the epochs before it, written from docs/adr/0005 and not from the product.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use rollcall::store::{BatchOutcome, EpochState, OpenSpan};
 use rollcall_core::{Epoch, Fact, LeaveReason, Record, SessionFact, Timestamp};
 
-use super::Model;
+use super::model::Model;
 
 impl Model {
     /// Brings every unfinished epoch of a node to its end: the rest of its journal goes in, what it left open is closed at
