@@ -11,7 +11,7 @@ use rollcall_core::Timestamp;
 use super::dice::Dice;
 
 /// Whom a task dies with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
     /// People, the director, Postgres: they survive a crash.
     World,
@@ -154,7 +154,11 @@ impl Executor {
                 }
             }
             self.ending.extend(orders.ended);
-            let over: Vec<_> = self.ending.iter().filter(|(_, polls)| *polls == 0).map(|(group, _)| *group).collect();
+            self.ending.retain(|(group, _)| !self.over.contains(group));
+            let mut over: Vec<_> =
+                self.ending.iter().filter(|(_, polls)| *polls == 0).map(|(group, _)| *group).collect();
+            over.sort_unstable();
+            over.dedup();
             self.ending.retain(|(group, _)| !over.contains(group));
             for group in over {
                 self.over.push(group);

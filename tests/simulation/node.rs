@@ -41,6 +41,9 @@ const CONNECTIONS_END_SLACK: Duration = Duration::from_secs(2);
 const CLEANUP_INACTIVITY: Duration = Duration::from_secs(100);
 const CLEANUP_LOST_AFTER: Duration = Duration::from_secs(600);
 
+/// How wrong the wall clock may become.
+const CLOCK_ERROR_MAX_US: i64 = 3_600_000_000;
+
 /// A running process.
 pub struct Process {
     pub boot: u64,
@@ -116,7 +119,7 @@ fn clock_error(world: &World, boot: u64) -> i64 {
     }
     let mut dice = world.dice();
     let steps_ms: [i64; 7] = [0, 0, 40, -40, 3_000, -3_000, 600_000];
-    before + *dice.pick(&steps_ms) * 1_000
+    (before + *dice.pick(&steps_ms) * 1_000).clamp(-CLOCK_ERROR_MAX_US, CLOCK_ERROR_MAX_US)
 }
 
 /// The process is over, however that came; called before its tasks are dropped.

@@ -136,7 +136,7 @@ async fn enter(world: &World, person: &mut Person, tab: &mut Tab) -> Result<(), 
     loop {
         match tab.next(patience).await {
             Next::Joined { resume } => {
-                person.storage.resume = Some(resume);
+                person.storage = Storage { resume: Some(resume), closed_at: None };
                 return Ok(());
             }
             Next::Frame => {}

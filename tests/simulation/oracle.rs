@@ -1,5 +1,0 @@
-//! The books against the truth.
-
-use super::world::World;
-
-pub fn check(_world: &World) {}
