@@ -100,18 +100,24 @@ mod hunt {
     }
 
     fn hunt(name: &'static str, seeds_max: u64) -> Option<Found> {
-        choose(Some(name));
-        let found = (0..seeds_max).find_map(|seed| {
-            let (rule, what) = match catch_unwind(AssertUnwindSafe(|| run(seed, Options::default()))) {
-                Ok(Ok(_)) => return None,
-                Ok(Err(violation)) => (violation.rule.to_owned(), violation.what),
-                // An assertion of the product or of the simulated world.
-                Err(panic) => ("panic".to_owned(), panic.downcast_ref::<String>().cloned().unwrap_or_default()),
-            };
-            Some(Found { seeds: seed + 1, rule, what })
-        });
+        (0..seeds_max).find_map(|seed| {
+            let (rule, what) = look(seed, Some(name))?;
+            // A seed that finds something in the product as it is proves nothing.
+            look(seed, None).is_none().then_some(Found { seeds: seed + 1, rule, what })
+        })
+    }
+
+    /// What a seed finds: the rule that was broken, and how.
+    fn look(seed: u64, name: Option<&'static str>) -> Option<(String, String)> {
+        choose(name);
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, Options::default())));
         choose(None);
-        found
+        match outcome {
+            Ok(Ok(_)) => None,
+            Ok(Err(violation)) => Some((violation.rule.to_owned(), violation.what)),
+            // An assertion of the product or of the simulated world.
+            Err(panic) => Some(("panic".to_owned(), panic.downcast_ref::<String>().cloned().unwrap_or_default())),
+        }
     }
 
     /// `make planted`: BUG=name hunts one only, SEEDS=n is how long.
