@@ -126,7 +126,10 @@ async fn visit(world: &World, person: &mut Person) -> End {
         Err(end) => end,
     };
     tab.over();
-    person.storage.closed_at = Some(world.now());
+    // A socket that never joined is none that the resume token is about.
+    if tab.truth(|attempt| attempt.joined.is_some()) {
+        person.storage.closed_at = Some(world.now());
+    }
     end
 }
 
