@@ -64,7 +64,8 @@ fn disagreement(world: &World) -> Option<String> {
             let seen = Seen {
                 status: view.status.as_str().to_owned(),
                 connections: u64::from(view.connections),
-                state: view.state.as_deref().map(str::to_owned),
+                // As Postgres gives it back it may have other spaces.
+                state: view.state.as_deref().map(compact),
             };
             people.insert(view.participant, seen);
         }
@@ -86,6 +87,10 @@ fn disagreement(world: &World) -> Option<String> {
         }
     }
     None
+}
+
+fn compact(json: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(json).expect("the server lets only JSON in").to_string()
 }
 
 /// A session whose end has come must have ended.

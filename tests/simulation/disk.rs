@@ -48,14 +48,12 @@ impl Default for Disk {
 type Records = BTreeMap<(Epoch, i64), Vec<u8>>;
 
 impl Disk {
-    /// The process is gone. `evicted`: what was not durable is gone with it, as after a power loss or under memory pressure.
-    pub fn stop(&mut self, evicted: bool) {
+    /// The process is gone, and with it what was not durable.
+    pub fn stop(&mut self) {
         self.boot = 0;
         self.fails_next = false;
-        if evicted {
-            self.volatile.clear();
-            self.is_lying = false;
-        }
+        self.is_lying = false;
+        self.volatile.clear();
     }
 
     fn get(&self, key: (Epoch, i64)) -> Option<&Vec<u8>> {

@@ -126,11 +126,7 @@ fn clock_error(world: &World, boot: u64) -> i64 {
 pub fn on_end(world: &World, boot: u64, power_loss: bool) {
     world.note(if power_loss { "process.power_loss" } else { "process.ended" }, boot, String::new);
     let now = world.now();
-    {
-        let evicted = power_loss || world.dice().one_in(2);
-        let mut disk = world.disk();
-        disk.stop(evicted);
-    }
+    world.disk().stop();
     world.set_process(None);
     let mut truth = world.truth();
     truth.boot(boot).ended_at = Some(now);

@@ -65,6 +65,18 @@ enum Act {
     Host,
 }
 
+impl Person {
+    /// With this link there is nothing to be had any more: perhaps with another.
+    fn turn_elsewhere(&mut self, world: &World) {
+        self.storage = Storage::default();
+        let truth = world.truth();
+        let mut dice = world.dice();
+        let invites: Vec<_> = truth.invites.iter().collect();
+        let (invite, known) = *dice.pick(&invites);
+        (self.invite, self.session, self.is_host) = (*invite, known.session, known.is_host);
+    }
+}
+
 pub fn start(world: &World, person: Person) {
     let task = world.clone();
     world.spawner.spawn(Group::World, live(task, person));
@@ -79,11 +91,11 @@ async fn live(world: World, mut person: Person) {
         }
         let pause = match visit(&world, &mut person).await {
             End::Final => {
-                if world.phase() != Phase::Chaos || world.dice().one_in(3) {
+                if world.phase() != Phase::Chaos {
                     return;
                 }
-                person.storage = Storage::default();
-                world.dice().duration(Duration::from_secs(1)..=Duration::from_secs(40))
+                person.turn_elsewhere(&world);
+                world.dice().duration(Duration::from_secs(1)..=Duration::from_secs(20))
             }
             End::Later(pause) => pause,
             End::Forgotten(pause) => {
@@ -114,7 +126,10 @@ async fn visit(world: &World, person: &mut Person) -> End {
         Err(end) => end,
     };
     tab.over();
-    person.storage.closed_at = Some(world.now());
+    // A socket that never joined is none that the resume token is about.
+    if tab.truth(|attempt| attempt.joined.is_some()) {
+        person.storage.closed_at = Some(world.now());
+    }
     end
 }
 
@@ -274,7 +289,7 @@ async fn act(world: &World, person: &mut Person, tab: &mut Tab, stay: &mut Stay)
         Act::LoseNetwork => {
             tab.link.cut();
             let now = world.now();
-            tab.truth(|attempt| attempt.cut_at = Some(now));
+            tab.truth(|attempt| drop(attempt.cut_at.get_or_insert(now)));
             // Some pages are told at once; the others find out by the silence.
             if world.dice().one_in(3) {
                 return Some(End::Later(world.dice().mostly_short(Duration::from_secs(60))));

@@ -137,7 +137,7 @@ impl Limits {
     fn draw(dice: &mut Dice) -> Self {
         let ping_interval = seconds(*dice.pick(&[4, 10, 20]));
         Self {
-            idle_timeout: seconds(*dice.pick(&[8, 20, 60, 600])),
+            idle_timeout: seconds(*dice.pick(&[10, 30, 90, 600])),
             max_duration: dice.one_in(4).then(|| seconds(dice.between(20..=300))),
             participants_max: dice.one_in(3).then(|| dice.between(1..=5) as u32),
             warn_before: [5, 15].into_iter().filter(|_| dice.one_in(2)).map(seconds).collect(),
@@ -195,7 +195,7 @@ impl Faults {
 
 impl Habits {
     fn draw(dice: &mut Dice) -> Self {
-        let pause_max = seconds(*dice.pick(&[3, 10, 25]));
+        let pause_max = seconds(*dice.pick(&[2, 6, 15]));
         let mut often = |most: u32| if dice.one_in(3) { 0 } else { dice.between(1..=u64::from(most)) as u32 };
         Self {
             pause_max,

@@ -15,7 +15,7 @@ use super::dice::Dice;
 use super::executor::{Executor, Group, Spawner};
 use super::people::{Person, Storage};
 use super::plan::Plan;
-use super::trace::Trace;
+use super::trace::{Print, Trace};
 use super::truth::{InviteTruth, SessionTruth};
 use super::world::{Phase, World};
 use super::{START, calm, director, node, oracle, people};
@@ -31,8 +31,7 @@ const POLLS_MAX: u64 = 20_000_000;
 pub struct Options {
     /// Keep the text of the last events.
     pub replay: bool,
-    /// Print every event.
-    pub print: bool,
+    pub print: Print,
 }
 
 /// What a seed that kept every promise came to.

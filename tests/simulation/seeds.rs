@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::run::{Options, Summary, Violation, run};
+use super::trace::Print;
 
 /// Seeds of `cargo test`.
 const SEEDS_OF_A_TEST: u64 = 500;
@@ -103,7 +104,7 @@ fn run_many(seeds: std::ops::Range<u64>, findings_max: usize, shows_progress: bo
 fn run_checked(seed: u64) -> Result<Summary, Box<Violation>> {
     let summary = run(seed, Options::default()).map_err(|violation| {
         // Once more with texts; the same seed comes to the same end.
-        run(seed, Options { replay: true, print: false }).err().unwrap_or(violation)
+        run(seed, Options { replay: true, print: Print::Nothing }).err().unwrap_or(violation)
     })?;
     if seed % TWICE_EVERY == 0 {
         let again = run(seed, Options::default())?;
@@ -156,7 +157,8 @@ fn simulate() {
     let number = |name: &str| env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse::<u64>());
     let number = |name: &str| number(name).transpose().expect("a number");
     if let Some(seed) = number("SEED") {
-        match run(seed, Options { replay: true, print: true }) {
+        let print = if env::var_os("ALL").is_some() { Print::All } else { Print::Events };
+        match run(seed, Options { replay: true, print }) {
             Ok(summary) => println!("seed {seed} kept every promise, trace {:016x}", summary.trace_hash),
             Err(violation) => panic!("{}", explain(&violation)),
         }

@@ -22,11 +22,21 @@ pub struct Trace {
 #[derive(Debug)]
 struct Replay {
     last: VecDeque<String>,
-    print: bool,
+    print: Print,
+}
+
+/// What a replay prints as it goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Print {
+    #[default]
+    Nothing,
+    Events,
+    /// Also what comes too often: every answer of Postgres and every sync.
+    All,
 }
 
 impl Trace {
-    pub fn new(replay: bool, print: bool) -> Self {
+    pub fn new(replay: bool, print: Print) -> Self {
         let replay = replay.then(|| Replay { last: VecDeque::new(), print });
         // FNV-1a: its offset basis and, below, its prime.
         Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, met: BTreeMap::new(), replay }
@@ -39,6 +49,9 @@ impl Trace {
         self.mix(what.as_bytes());
         self.mix(&subject.to_le_bytes());
         *self.met.entry(what).or_default() += 1;
+        if self.replay.as_ref().is_some_and(|replay| replay.print == Print::All) {
+            println!("{:>12.6} s  {what:<24} {subject:>4}", now.since(START).as_secs_f64());
+        }
     }
 
     pub fn note(&mut self, now: Timestamp, what: &'static str, subject: u64, text: impl FnOnce() -> String) {
@@ -46,7 +59,7 @@ impl Trace {
         if let Some(replay) = &mut self.replay {
             let seconds = now.since(START).as_secs_f64();
             let line = format!("{seconds:>12.6} s  {what:<24} {subject:>4}  {}", text());
-            if replay.print {
+            if replay.print != Print::Nothing {
                 println!("{line}");
             }
             if replay.last.len() == KEPT_MAX {
