@@ -70,6 +70,8 @@ struct Trouble {
     deferred_update: Option<Deferred>,
     /// The newest pong that the socket could not take yet. A client that does not read needs only the last.
     waiting_pong: Option<Bytes>,
+    /// When the join was answered, where that took long: the client had nothing to say meanwhile.
+    answered_at: Option<Timestamp>,
     /// Since when the socket has taken nothing.
     blocked_since: Option<Timestamp>,
     /// Set once a close frame was sent: until when its answer is awaited.
@@ -93,6 +95,8 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         now: Timestamp,
     ) -> Self {
         let (bucket, updates) = (Bucket::new(now), Bucket::new(now));
+        let waited_long = clock.evidence_at() + guard.ws.options.ping_interval <= now;
+        let trouble = waited_long.then(|| Box::new(Trouble { answered_at: Some(now), ..Trouble::default() }));
         Self {
             socket,
             outbox,
@@ -102,7 +106,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
             updates,
             armed_at: Timestamp::ZERO,
             probed_for: None,
-            trouble: None,
+            trouble,
         }
     }
 
@@ -455,7 +459,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         let options = &self.guard.ws.options;
         let evidence_at = self.clock.evidence_at();
         let silence = if self.probed_for == Some(evidence_at) { options.dead_after } else { options.probe_after };
-        let silent_at = evidence_at + silence;
+        let silent_at = self.silent_since() + silence;
         let Some(trouble) = &self.trouble else { return silent_at };
         if let Some(closing_until) = trouble.closing_until {
             return closing_until;
@@ -463,6 +467,12 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         let blocked = trouble.blocked_since.map_or(Timestamp::NEVER, |since| since + options.slow_consumer_timeout);
         let deferred = trouble.deferred_update.as_ref().map_or(Timestamp::NEVER, |deferred| deferred.due_at);
         silent_at.min(blocked).min(deferred).min(trouble.paused_until.unwrap_or(Timestamp::NEVER))
+    }
+
+    /// From when on silence is the client's: before its join was answered it had nothing to say. For the bill it proves nothing.
+    fn silent_since(&self) -> Timestamp {
+        let answered_at = self.trouble.as_ref().and_then(|trouble| trouble.answered_at);
+        self.clock.evidence_at().max(answered_at.unwrap_or(Timestamp::ZERO))
     }
 
     fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp) -> Poll<End> {
@@ -481,11 +491,11 @@ impl<W: Wire, E: Environment> Connection<W, E> {
             }
             trouble.paused_until.take_if(|until| *until <= now);
         }
-        let evidence_at = self.clock.evidence_at();
-        if evidence_at + dead_after <= now {
+        let (evidence_at, silent_since) = (self.clock.evidence_at(), self.silent_since());
+        if silent_since + dead_after <= now {
             return Poll::Ready(self.give_up(context, ErrorCode::LivenessTimeout, LeaveReason::LivenessTimeout));
         }
-        if evidence_at + probe_after <= now && self.probed_for != Some(evidence_at) {
+        if silent_since + probe_after <= now && self.probed_for != Some(evidence_at) {
             self.probed_for = Some(evidence_at);
             if let Poll::Ready(Ok(())) = self.socket.poll_ready(context) {
                 self.socket.send_ping(context).ok();

@@ -181,6 +181,10 @@ impl Session {
         self.require_active()?;
         // Whoever was removed while absent is known to the control plane alone; nobody is ever let back in by a change.
         self.kicked.extend(spec.kicked.iter().copied());
+        // It may have come in while its removal was being written.
+        for id in spec.kicked.iter().filter(|id| self.participants.contains_key(id)).copied().collect::<Vec<_>>() {
+            self.kick(id, Actor::Operator, now, effects)?;
+        }
         self.spec = spec;
         self.end_not_before(now);
         self.review_end(now, effects);
