@@ -70,7 +70,7 @@ reconcile: need-cargo need-postgres ## Kill a server again and again and check i
 	./target/debug/rollcall-load reconcile $(RECONCILE)
 
 .PHONY: planted
-planted: need-cargo ## Put bugs into the server on purpose; the simulation must find each. BUG=name for one, SEEDS=n
+planted: need-cargo ## Put bugs into the server on purpose; the simulation must find each. BUG=a,b for some, SEEDS=n
 	$(CARGO) test --package rollcall --features planted-bugs --test simulation planted -- --include-ignored --nocapture --test-threads=1
 
 .PHONY: deny
