@@ -69,6 +69,10 @@ reconcile: need-cargo need-postgres ## Kill a server again and again and check i
 	$(CARGO) build --workspace
 	./target/debug/rollcall-load reconcile $(RECONCILE)
 
+.PHONY: simulate
+simulate: need-cargo ## Simulate SEEDS=10000 histories with faults, or replay one with SEED=n (docs/SIMULATION.md)
+	$(CARGO) test --profile simulation --package rollcall --test simulation -- --ignored --exact --nocapture seeds::simulate
+
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }

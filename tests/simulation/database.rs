@@ -120,6 +120,16 @@ impl SimulatedStore {
     }
 }
 
+fn name_of(outcome: &BatchOutcome) -> &'static str {
+    match outcome {
+        BatchOutcome::Applied { .. } => "applied",
+        BatchOutcome::AlreadyApplied { .. } => "already applied",
+        BatchOutcome::Regressed { .. } => "regressed",
+        BatchOutcome::Fenced { state: None } => "epoch unknown",
+        BatchOutcome::Fenced { .. } => "fenced",
+    }
+}
+
 impl LedgerStore for SimulatedStore {
     type Connection = ();
 
@@ -139,7 +149,11 @@ impl LedgerStore for SimulatedStore {
         let world = self.world.clone();
         self.call("store.apply", move |model, now| {
             let outcome = model.apply_batch(epoch, first_seq, &records, lease, now);
-            world.note("batch", first_seq as u64, || format!("{} of epoch {epoch}: {outcome:?}", records.len()));
+            match outcome.0 {
+                BatchOutcome::Applied { .. } => world.count("batch", first_seq as u64),
+                _ => world.note("batch", first_seq as u64, || format!("{} of {epoch}: {outcome:?}", records.len())),
+            }
+            world.trace().meet("batch", name_of(&outcome.0));
             outcome
         })
         .await

@@ -349,7 +349,7 @@ async fn leave(world: &World, tab: &mut Tab) -> End {
 }
 
 fn open_another(world: &World, person: Person) {
-    if world.trace().met.get("person.tab").copied().unwrap_or(0) < EXTRA_TABS_MAX {
+    if world.trace().met.get(&("person.tab", "")).copied().unwrap_or(0) < EXTRA_TABS_MAX {
         world.note("person.tab", person.number, String::new);
         start(world, person);
     }

@@ -122,7 +122,8 @@ impl Tab {
     /// The same for something that proves the person active.
     pub fn act(&mut self, text: &str) {
         let arrives_at = self.say(text);
-        if !self.link.is_cut() && self.unsent.is_empty() {
+        // Older than now: the other side is gone, and nothing went out.
+        if !self.link.is_cut() && self.unsent.is_empty() && arrives_at >= self.world.now() {
             self.truth(|attempt| attempt.activities.push(arrives_at));
         }
     }
