@@ -6,7 +6,9 @@ use std::time::Duration;
 use rollcall::ledger::LedgerStore;
 use rollcall::store::changes::Change;
 use rollcall::store::epochs::UnfinishedEpoch;
-use rollcall::store::{BatchOutcome, Consumed, EpochState, LiveStore, LoadedSession, OpenSpan, StoreError, StoredInvite};
+use rollcall::store::{
+    BatchOutcome, Consumed, EpochState, LiveStore, LoadedSession, OpenSpan, StoreError, StoredInvite,
+};
 use rollcall_core::{Epoch, InviteId, ParticipantId, Record, SessionId, TenantId, Timestamp};
 use tokio::sync::oneshot;
 
@@ -218,10 +220,8 @@ impl LiveStore for SimulatedStore {
         expired_before: Timestamp,
         limit: i64,
     ) -> Result<Vec<StoredInvite>, StoreError> {
-        self.call("store.load_invites", move |model, _| {
-            model.load_live_invites(after, expired_before, limit as usize)
-        })
-        .await
+        self.call("store.load_invites", move |model, _| model.load_live_invites(after, expired_before, limit as usize))
+            .await
     }
 
     async fn consume_invite(
@@ -230,7 +230,8 @@ impl LiveStore for SimulatedStore {
         participant: ParticipantId,
         now: Timestamp,
     ) -> Result<Consumed, StoreError> {
-        let consumed = self.call("store.consume", move |model, _| model.consume_invite(invite, participant, now)).await?;
+        let consumed =
+            self.call("store.consume", move |model, _| model.consume_invite(invite, participant, now)).await?;
         consumed.ok_or(StoreError::NotFound)
     }
 

@@ -118,7 +118,8 @@ fn run_checked(seed: u64) -> Result<Summary, Box<Violation>> {
     if seed % TWICE_EVERY == 0 {
         let again = run(Options::default())?;
         if summary.trace_hash != again.trace_hash {
-            let what = format!("the same seed left the traces {:016x} and {:016x}", summary.trace_hash, again.trace_hash);
+            let what =
+                format!("the same seed left the traces {:016x} and {:016x}", summary.trace_hash, again.trace_hash);
             return Err(Box::new(Violation::of_the_simulation(seed, "one history", what)));
         }
     }

@@ -51,7 +51,9 @@ pub struct Seen {
 /// What a browser is woken by.
 #[derive(Debug)]
 pub enum Next {
-    Joined { resume: String },
+    Joined {
+        resume: String,
+    },
     Frame,
     /// The server's close frame; it is answered.
     Closed(u16),
