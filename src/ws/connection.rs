@@ -97,17 +97,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         let (bucket, updates) = (Bucket::new(now), Bucket::new(now));
         let waited_long = clock.evidence_at() + guard.ws.options.ping_interval <= now;
         let trouble = waited_long.then(|| Box::new(Trouble { answered_at: Some(now), ..Trouble::default() }));
-        Self {
-            socket,
-            outbox,
-            clock,
-            guard,
-            bucket,
-            updates,
-            armed_at: Timestamp::ZERO,
-            probed_for: None,
-            trouble,
-        }
+        Self { socket, outbox, clock, guard, bucket, updates, armed_at: Timestamp::ZERO, probed_for: None, trouble }
     }
 
     /// Moves the socket to the runtime that is entered.

@@ -305,7 +305,8 @@ async fn enter_session<W: Wire, E: Environment>(
     };
     // Nobody waits for ever in front of a full disk or a Postgres that is away.
     if !matches!(ws.hub.clock().timeout(ws.options.slow_consumer_timeout, durable).await, Ok(Ok(()))) {
-        ws.admission.give_back(&grant).await;
+        // The use of a limited invite stays counted: the join is on record and may still reach the books, and given back
+        // it would let in more people there than the invite allows.
         return Err(ErrorCode::Overloaded.into());
     }
     if planted!("use_is_given_back") {

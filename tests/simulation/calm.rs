@@ -119,7 +119,8 @@ fn check_ends(world: &World) {
 fn latest_hold(truth: &Truth, session: SessionId, plan: &Plan, held_until: Timestamp) -> Timestamp {
     let activities = truth.attempts.iter().filter(|attempt| attempt.session == session);
     let activities = activities.flat_map(|attempt| attempt.activities.iter().copied());
-    let recovered = truth.decisions.iter().filter(|decision| matches!(decision.what, Wish::Recover(of) if of == session));
+    let recovered =
+        truth.decisions.iter().filter(|decision| matches!(decision.what, Wish::Recover(of) if of == session));
     let recovered = recovered.map(|decision| decision.granted_at.unwrap_or(decision.asked_at));
     let restarts = truth.boots.values().filter_map(|boot| Some(boot.started_at? + plan.policy.grace_hidden));
     activities.chain(recovered).chain(restarts).fold(held_until, Timestamp::max)

@@ -6,7 +6,9 @@ use std::time::Duration;
 use rollcall::ledger::LedgerStore;
 use rollcall::store::changes::Change;
 use rollcall::store::epochs::UnfinishedEpoch;
-use rollcall::store::{BatchOutcome, Consumed, EpochState, LiveStore, LoadedSession, OpenSpan, StoreError, StoredInvite};
+use rollcall::store::{
+    BatchOutcome, Consumed, EpochState, LiveStore, LoadedSession, OpenSpan, StoreError, StoredInvite,
+};
 use rollcall_core::{Epoch, InviteId, ParticipantId, Record, SessionId, TenantId, Timestamp};
 use tokio::sync::oneshot;
 
@@ -120,6 +122,16 @@ impl SimulatedStore {
     }
 }
 
+fn name_of(outcome: &BatchOutcome) -> &'static str {
+    match outcome {
+        BatchOutcome::Applied { .. } => "applied",
+        BatchOutcome::AlreadyApplied { .. } => "already applied",
+        BatchOutcome::Regressed { .. } => "regressed",
+        BatchOutcome::Fenced { state: None } => "epoch unknown",
+        BatchOutcome::Fenced { .. } => "fenced",
+    }
+}
+
 impl LedgerStore for SimulatedStore {
     type Connection = ();
 
@@ -139,7 +151,11 @@ impl LedgerStore for SimulatedStore {
         let world = self.world.clone();
         self.call("store.apply", move |model, now| {
             let outcome = model.apply_batch(epoch, first_seq, &records, lease, now);
-            world.note("batch", first_seq as u64, || format!("{} of epoch {epoch}: {outcome:?}", records.len()));
+            match outcome.0 {
+                BatchOutcome::Applied { .. } => world.count("batch", first_seq as u64),
+                _ => world.note("batch", first_seq as u64, || format!("{} of {epoch}: {outcome:?}", records.len())),
+            }
+            world.trace().meet("batch", name_of(&outcome.0));
             outcome
         })
         .await
@@ -204,10 +220,8 @@ impl LiveStore for SimulatedStore {
         expired_before: Timestamp,
         limit: i64,
     ) -> Result<Vec<StoredInvite>, StoreError> {
-        self.call("store.load_invites", move |model, _| {
-            model.load_live_invites(after, expired_before, limit as usize)
-        })
-        .await
+        self.call("store.load_invites", move |model, _| model.load_live_invites(after, expired_before, limit as usize))
+            .await
     }
 
     async fn consume_invite(
@@ -216,7 +230,8 @@ impl LiveStore for SimulatedStore {
         participant: ParticipantId,
         now: Timestamp,
     ) -> Result<Consumed, StoreError> {
-        let consumed = self.call("store.consume", move |model, _| model.consume_invite(invite, participant, now)).await?;
+        let consumed =
+            self.call("store.consume", move |model, _| model.consume_invite(invite, participant, now)).await?;
         consumed.ok_or(StoreError::NotFound)
     }
 

@@ -31,8 +31,7 @@ pub async fn carry_out(world: &World, process: &Process, wish: Wish) -> Result<(
     let asked_at = world.now();
     let index = {
         let mut truth = world.truth();
-        let decision =
-            Decision { what: wish, boot: process.boot, asked_at, granted_at: None, is_undone: false };
+        let decision = Decision { what: wish, boot: process.boot, asked_at, granted_at: None, is_undone: false };
         truth.decisions.push(decision);
         truth.decisions.len() - 1
     };
@@ -207,10 +206,10 @@ async fn revoke(process: &Process, session: SessionId, invite: InviteId) -> Resu
 }
 
 async fn is_active(process: &Process, session: SessionId) -> Result<bool, StoreError> {
-    process.store.change("store.session", move |model| {
-        model.sessions.get(&session).is_some_and(|row| row.is_active())
-    })
-    .await
+    process
+        .store
+        .change("store.session", move |model| model.sessions.get(&session).is_some_and(|row| row.is_active()))
+        .await
 }
 
 /// A refusal means that the hub was faster.

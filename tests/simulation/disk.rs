@@ -191,8 +191,8 @@ impl JournalRead for SimulatedJournal {
             while batch.records.len() < records_max
                 && let Some(body) = disk.get((epoch, seq))
             {
-                let record = serde_json::from_slice(body)
-                    .map_err(|source| JournalError::Corrupt { epoch, seq, source })?;
+                let record =
+                    serde_json::from_slice(body).map_err(|source| JournalError::Corrupt { epoch, seq, source })?;
                 batch.records.push(record);
                 batch.bytes += body.len() as u64;
                 seq += 1;

@@ -314,12 +314,8 @@ async fn clean_up(process: Arc<Process>) {
         process.clock.sleep(process.world.plan.limits.cleanup_interval).await;
         let world = process.world.clone();
         let ended = process.store.change("store.cleanup", move |model| {
-            let request = CleanUp {
-                inactivity: CLEANUP_INACTIVITY,
-                sessions_max: 100,
-                lost_after: CLEANUP_LOST_AFTER,
-                up_since,
-            };
+            let request =
+                CleanUp { inactivity: CLEANUP_INACTIVITY, sessions_max: 100, lost_after: CLEANUP_LOST_AFTER, up_since };
             model.clean_up(request, world.now())
         });
         if let Ok(ended) = ended.await

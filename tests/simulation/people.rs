@@ -145,8 +145,11 @@ fn join_frame(world: &World, person: &Person) -> String {
         Some(resume) => resume.clone(),
         None => world.truth().invites[&person.invite].token.clone(),
     };
-    let closed_ms_ago =
-        person.storage.closed_at.filter(|_| person.storage.resume.is_some()).map(|at| world.now().since(at).as_millis());
+    let closed_ms_ago = person
+        .storage
+        .closed_at
+        .filter(|_| person.storage.resume.is_some())
+        .map(|at| world.now().since(at).as_millis());
     let client = closed_ms_ago.map_or(String::new(), |ago| format!(r#","client":{{"closed_ms_ago":{ago}}}"#));
     let identity = person.identity.as_ref().map_or(String::new(), |name| format!(r#","identity":"{name}""#));
     format!(r#"{{"type":"join","token":"{token}"{identity}{client}}}"#)
@@ -375,7 +378,7 @@ fn forge(token: &str) -> Option<String> {
 }
 
 fn open_another(world: &World, person: Person) {
-    if world.trace().met.get("person.tab").copied().unwrap_or(0) < EXTRA_TABS_MAX {
+    if world.trace().met.get(&("person.tab", "")).copied().unwrap_or(0) < EXTRA_TABS_MAX {
         world.note("person.tab", person.number, String::new);
         start(world, person);
     }

@@ -1,6 +1,5 @@
 //! One seed from its first instant to the verdict.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::dice::Dice;
 use super::executor::{Executor, Group, Spawner};
 use super::people::{Person, Storage};
 use super::plan::Plan;
-use super::trace::{Print, Trace};
+use super::trace::{Met, Print, Trace};
 use super::truth::{InviteTruth, SessionTruth};
 use super::world::{Phase, World};
 use super::{START, calm, director, node, oracle, people};
@@ -43,7 +42,7 @@ pub struct Summary {
     pub polls: u64,
     pub virtual_time: Duration,
     /// How often each event was met, faults among them.
-    pub met: BTreeMap<&'static str, u64>,
+    pub met: Met,
     pub excused: u64,
 }
 
@@ -91,6 +90,7 @@ pub fn run(seed: u64, options: Options) -> Result<Summary, Box<Violation>> {
     if world.truth().violations.is_empty() {
         oracle::check(&world);
     }
+    oracle::count(&world);
     let outcome = verdict(&world, executor.polls);
     // Tasks look at the world while they are dropped.
     drop(executor);

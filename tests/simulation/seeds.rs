@@ -1,6 +1,5 @@
 //! The tests, and the command that runs many seeds or replays one.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -8,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::run::{Options, Summary, Violation, run};
-use super::trace::Print;
+use super::trace::{Met, Print};
 
 /// Seeds of `cargo test`.
 const SEEDS_OF_A_TEST: u64 = 500;
@@ -32,9 +31,9 @@ struct Total {
     virtual_time: Duration,
     events: u64,
     excused: u64,
-    met: BTreeMap<&'static str, u64>,
+    met: Met,
     /// In how many seeds each event was met.
-    met_in: BTreeMap<&'static str, u64>,
+    met_in: Met,
     findings: Vec<Violation>,
 }
 
@@ -45,15 +44,15 @@ impl Total {
         self.events += summary.events;
         self.excused += summary.excused;
         for (what, count) in &summary.met {
-            *self.met.entry(what).or_default() += count;
-            *self.met_in.entry(what).or_default() += 1;
+            *self.met.entry(*what).or_default() += count;
+            *self.met_in.entry(*what).or_default() += 1;
         }
     }
 
     fn print(&self) {
-        println!("event                        times      in seeds");
-        for (what, count) in &self.met {
-            println!("{what:<24} {count:>9} {:>13}", self.met_in[what]);
+        println!("event                                            times    in seeds");
+        for ((what, outcome), count) in &self.met {
+            println!("{what:<20} {outcome:<22} {count:>11} {:>11}", self.met_in[&(*what, *outcome)]);
         }
         let hours = self.virtual_time.as_secs() / 3_600;
         println!(
@@ -100,16 +99,27 @@ fn run_many(seeds: std::ops::Range<u64>, findings_max: usize, shows_progress: bo
     total.into_inner().expect("plain data")
 }
 
-/// One seed; now and then twice.
+/// One seed; now and then twice. A panic is a finding like any other.
 fn run_checked(seed: u64) -> Result<Summary, Box<Violation>> {
-    let summary = run(seed, Options::default()).map_err(|violation| {
+    let run = |options| {
+        // A panic leaves the thread's read buffer as it was: each run has a thread of its own.
+        let outcome = thread::scope(|scope| scope.spawn(|| run(seed, options)).join());
+        outcome.unwrap_or_else(|panic| {
+            let words = panic.downcast_ref::<String>().cloned();
+            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+            let words = words.unwrap_or_else(|| "a panic without words".to_owned());
+            Err(Box::new(Violation::of_the_simulation(seed, "no panic", words)))
+        })
+    };
+    let summary = run(Options::default()).map_err(|violation| {
         // Once more with texts; the same seed comes to the same end.
-        run(seed, Options { replay: true, print: Print::Nothing }).err().unwrap_or(violation)
+        run(Options { replay: true, print: Print::Nothing }).err().unwrap_or(violation)
     })?;
     if seed % TWICE_EVERY == 0 {
-        let again = run(seed, Options::default())?;
+        let again = run(Options::default())?;
         if summary.trace_hash != again.trace_hash {
-            let what = format!("the same seed left the traces {:016x} and {:016x}", summary.trace_hash, again.trace_hash);
+            let what =
+                format!("the same seed left the traces {:016x} and {:016x}", summary.trace_hash, again.trace_hash);
             return Err(Box::new(Violation::of_the_simulation(seed, "one history", what)));
         }
     }

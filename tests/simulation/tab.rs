@@ -51,7 +51,9 @@ pub struct Seen {
 /// What a browser is woken by.
 #[derive(Debug)]
 pub enum Next {
-    Joined { resume: String },
+    Joined {
+        resume: String,
+    },
     Frame,
     /// The server's close frame; it is answered.
     Closed(u16),
@@ -122,7 +124,8 @@ impl Tab {
     /// The same for something that proves the person active.
     pub fn act(&mut self, text: &str) {
         let arrives_at = self.say(text);
-        if !self.link.is_cut() && self.unsent.is_empty() {
+        // Older than now: the other side is gone, and nothing went out.
+        if !self.link.is_cut() && self.unsent.is_empty() && arrives_at >= self.world.now() {
             self.truth(|attempt| attempt.activities.push(arrives_at));
         }
     }

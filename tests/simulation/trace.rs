@@ -9,13 +9,16 @@ use super::START;
 /// Events of which the text is kept while a seed is replayed.
 const KEPT_MAX: usize = 400;
 
+/// How often what was met; the second word is empty, or says how it came out.
+pub type Met = BTreeMap<(&'static str, &'static str), u64>;
+
 /// Every event goes into the hash; its text is made only in a replay.
 #[derive(Debug)]
 pub struct Trace {
     hash: u64,
     events: u64,
     /// How often each kind was met: faults, phases, outcomes.
-    pub met: BTreeMap<&'static str, u64>,
+    pub met: Met,
     replay: Option<Replay>,
 }
 
@@ -39,7 +42,7 @@ impl Trace {
     pub fn new(replay: bool, print: Print) -> Self {
         let replay = replay.then(|| Replay { last: VecDeque::new(), print });
         // FNV-1a: its offset basis and, below, its prime.
-        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, met: BTreeMap::new(), replay }
+        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, met: Met::new(), replay }
     }
 
     /// For what comes so often that its text would hide the rest.
@@ -48,10 +51,15 @@ impl Trace {
         self.mix(&now.0.to_le_bytes());
         self.mix(what.as_bytes());
         self.mix(&subject.to_le_bytes());
-        *self.met.entry(what).or_default() += 1;
+        self.meet(what, "");
         if self.replay.as_ref().is_some_and(|replay| replay.print == Print::All) {
             println!("{:>12.6} s  {what:<24} {subject:>4}", now.since(START).as_secs_f64());
         }
+    }
+
+    /// Only counts.
+    pub fn meet(&mut self, what: &'static str, outcome: &'static str) {
+        *self.met.entry((what, outcome)).or_default() += 1;
     }
 
     pub fn note(&mut self, now: Timestamp, what: &'static str, subject: u64, text: impl FnOnce() -> String) {

@@ -168,7 +168,11 @@ impl WireEnd {
 }
 
 impl AsyncRead for WireEnd {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let now = simulated::now();
         let incoming = self.incoming();
         let wait_until = {

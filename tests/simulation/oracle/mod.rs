@@ -7,7 +7,11 @@ mod sessions;
 mod spans;
 mod trail;
 
+use rollcall_core::SessionFact;
+use rollcall_protocol::ErrorCode;
+
 use super::model::Model;
+use super::model::rows::Event;
 use super::truth::Truth;
 use super::world::World;
 
@@ -19,6 +23,28 @@ struct Case<'a> {
     world: &'a World,
     truth: &'a Truth,
     books: &'a Model,
+}
+
+/// Counts how things came out, for the summary of many seeds.
+pub fn count(world: &World) {
+    let database = world.database();
+    let mut trace = world.trace();
+    for span in database.model.spans.values() {
+        trace.meet("span ended", span.end.map_or("open", |(_, reason)| reason.as_str()));
+    }
+    for row in &database.model.audit {
+        if let Event::Recorded { fact: SessionFact::SessionEnded { reason, .. }, superseded } = &row.event {
+            trace.meet(if *superseded { "end superseded" } else { "session ended" }, reason.as_str());
+        } else {
+            trace.meet("trail", row.event.event_type());
+        }
+    }
+    drop(database);
+    for attempt in &world.truth().attempts {
+        let refused = attempt.refused.as_deref();
+        let code = ErrorCode::ALL.iter().map(|code| code.as_str()).find(|code| Some(*code) == refused);
+        trace.meet("socket was told", code.unwrap_or(if attempt.joined.is_some() { "joined" } else { "nothing" }));
+    }
 }
 
 pub fn check(world: &World) {

@@ -147,7 +147,9 @@ fn decided_at(case: &Case<'_>, span: &SpanRow, attempt: &Attempt) -> Timestamp {
     let decided_at = match span.end.map(|(_, reason)| reason) {
         Some(LeaveReason::Left) => attempt.leave_said_at,
         Some(LeaveReason::Kicked) => wished(&|wish| matches!(wish, Wish::Kick(_, of) if of == span.participant)),
-        Some(LeaveReason::InviteRevoked) => wished(&|wish| matches!(wish, Wish::Revoke(_, of) if Some(of) == span.invite)),
+        Some(LeaveReason::InviteRevoked) => {
+            wished(&|wish| matches!(wish, Wish::Revoke(_, of) if Some(of) == span.invite))
+        }
         Some(LeaveReason::Replaced) => {
             let others = case.truth.attempts.iter().filter(|other| {
                 other.session == attempt.session && other.asked_at >= attempt.asked_at && !std::ptr::eq(*other, attempt)
@@ -169,13 +171,14 @@ fn is_end_of_session(case: &Case<'_>, span: &SpanRow) -> bool {
 /// A connection that the client never heard of lies within some socket of the same session that it tried.
 fn check_unseen(case: &Case<'_>, (id, span): (ConnectionId, &SpanRow), findings: &mut Findings) {
     let (from, until) = interval(case, id, span);
-    let fits = from == until || case.truth.attempts.iter().any(|attempt| {
-        attempt.joined.is_none()
-            && attempt.session == span.session
-            && case.truth.boot_of.get(&id.epoch) == Some(&attempt.boot)
-            && attempt.opened_at <= from
-            && until <= attempt.link.last_heard()
-    });
+    let fits = from == until
+        || case.truth.attempts.iter().any(|attempt| {
+            attempt.joined.is_none()
+                && attempt.session == span.session
+                && case.truth.boot_of.get(&id.epoch) == Some(&attempt.boot)
+                && attempt.opened_at <= from
+                && until <= attempt.link.last_heard()
+        });
     if !fits {
         findings.push(("never over", format!("{id} is nobody's: {span:?}")));
     }
