@@ -32,6 +32,7 @@ test: need-cargo need-postgres need-node need-chromium ## Run every check and ev
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
+	$(CARGO) test --package rollcall --features planted-bugs --test simulation -- --exact planted::hunt::the_quick_ones_are_found
 	$(MAKE) test-sdk
 
 .PHONY: test-sdk
