@@ -161,7 +161,7 @@ impl App {
         self.lifecycle.spawn("hub.timers", crate::hub::run_timers(self.hub.clone(), self.accepting.clone()));
         self.lifecycle.spawn(
             "ledger.marks",
-            upkeep::mark_evidence(
+            crate::hub::run_marks(
                 self.hub.clone(),
                 self.config.ledger.mark_interval_ms.duration(),
                 self.accepting.clone(),

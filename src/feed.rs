@@ -1,16 +1,18 @@
+//! What was decided elsewhere: all of it at the start ([`load`]), then what changes.
+//!
 //! Follows the control plane's own sequence (epoch 0), so that this node learns of what was decided elsewhere: at the
 //! command line, in SQL, by the clean-up, one day by other nodes. What this node decided itself comes by here too and
 //! changes nothing the second time.
 
 use std::time::Duration;
 
-use rollcall_core::{Actor, Command, SessionId};
+use rollcall_core::{Actor, Command, SessionId, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::hub::Hub;
 use crate::store::changes::Change;
-use crate::store::{LoadedSession, Store, StoreError};
+use crate::store::{LiveStore, LoadedSession, StoreError};
 
 /// How often the sequence is looked at. An end decided elsewhere must reach everybody within a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(400);
@@ -18,12 +20,51 @@ const POLL_INTERVAL: Duration = Duration::from_millis(400);
 /// Changes read at once.
 const CHANGES_MAX: i64 = 500;
 
+/// Sessions and invites read at once while the live state is loaded.
+const LOAD_PAGE_ROWS: i64 = 1_000;
+
+/// Invites that expired longer ago are not loaded; their visitors are told by way of the database.
+const INVITES_KEPT_EXPIRED: Duration = Duration::from_secs(24 * 3600);
+
+/// Every session that is active, with the people that were in it when the server stopped, and every invite that may
+/// still be shown to us.
+///
+/// # Errors
+/// The database is away.
+pub async fn load(hub: &Hub, store: &impl LiveStore, attested_until: Option<Timestamp>) -> Result<(), StoreError> {
+    let mut after: Option<SessionId> = None;
+    loop {
+        let page = store.load_active_sessions(after, LOAD_PAGE_ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.spec.session);
+        for loaded in page {
+            if let Err(error) = hub.adopt(loaded) {
+                warn!(error = &error as &dyn std::error::Error, "not every active session fits into memory");
+            }
+        }
+    }
+    // Without an earlier run nothing that has expired is waiting to be recorded.
+    let settled_until = attested_until.unwrap_or(hub.clock().now());
+    let mut after = None;
+    loop {
+        let page = store.load_live_invites(after, hub.clock().now() - INVITES_KEPT_EXPIRED, LOAD_PAGE_ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.invite);
+        for invite in page {
+            hub.remember_invite(invite.into(), settled_until);
+        }
+    }
+    info!(sessions = hub.sessions_live(), invites = hub.invites().len(), "live state loaded");
+    Ok(())
+}
+
 /// The follower. `after` is the last change that was known before the live state was loaded.
-pub async fn follow(hub: Hub, store: Store, mut after: i64, stop: CancellationToken) {
+pub async fn follow(hub: Hub, store: impl LiveStore, mut after: i64, stop: CancellationToken) {
     let mut failing = false;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(POLL_INTERVAL) => {}
+            biased;
+            () = hub.clock().sleep(POLL_INTERVAL) => {}
             () = stop.cancelled() => return,
         }
         match catch_up(&hub, &store, &mut after).await {
@@ -41,7 +82,7 @@ pub async fn follow(hub: Hub, store: Store, mut after: i64, stop: CancellationTo
     }
 }
 
-async fn catch_up(hub: &Hub, store: &Store, after: &mut i64) -> Result<(), StoreError> {
+async fn catch_up(hub: &Hub, store: &impl LiveStore, after: &mut i64) -> Result<(), StoreError> {
     loop {
         let changes = store.changes_since(*after, CHANGES_MAX).await?;
         let is_last = (changes.len() as i64) < CHANGES_MAX;
@@ -59,7 +100,7 @@ async fn catch_up(hub: &Hub, store: &Store, after: &mut i64) -> Result<(), Store
 
 /// A database restored to an earlier point counts its changes from there again: what this node knows of its sessions is
 /// compared as a whole, and the feed goes on from where the database is.
-async fn resync_if_set_back(hub: &Hub, store: &Store, after: &mut i64) -> Result<(), StoreError> {
+async fn resync_if_set_back(hub: &Hub, store: &impl LiveStore, after: &mut i64) -> Result<(), StoreError> {
     let latest = store.latest_change().await?;
     if latest >= *after {
         return Ok(());
@@ -78,7 +119,7 @@ async fn resync_if_set_back(hub: &Hub, store: &Store, after: &mut i64) -> Result
     Ok(())
 }
 
-async fn follow_one(hub: &Hub, store: &Store, session: SessionId, change: &Change) -> Result<(), StoreError> {
+async fn follow_one(hub: &Hub, store: &impl LiveStore, session: SessionId, change: &Change) -> Result<(), StoreError> {
     match change.event_type.as_str() {
         "session_ended" if is_active(hub, session) => {
             if let Some(LoadedSession { ended: Some((reason, at)), .. }) = store.load_session(session).await? {

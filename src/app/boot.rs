@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall_core::{PresencePolicy, SessionId, Timestamp};
+use rollcall_core::PresencePolicy;
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,21 +23,15 @@ use crate::audit::checkpointer::Checkpointer;
 use crate::audit::key::SigningKey;
 use crate::config::OriginPolicy;
 use crate::embedded_pg::{self, EmbeddedPostgres};
-use crate::ledger::{Flusher, JournalWriter, recover, spawn_flusher};
+use crate::ledger::{Flusher, JournalStorage, JournalWriter, recover, spawn_flusher};
 use crate::store::{StoreError, StoreOptions};
-use crate::ws::{AddressLimits, SocketThreads};
+use crate::ws::{AddressLimits, Server, SocketThreads};
 
 /// Pause between attempts to reach the database at start.
 const DATABASE_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// A statement that takes longer than this is stuck; Postgres cancels it and the work is tried again.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Sessions and invites read at once while the live state is loaded.
-const LOAD_PAGE_ROWS: i64 = 1_000;
-
-/// Invites that expired longer ago are not loaded; their visitors are told by way of the database.
-const INVITES_KEPT_EXPIRED: Duration = Duration::from_secs(24 * 3600);
 
 /// Builds everything. When this returns, earlier runs are brought to their end and the live state is loaded.
 pub(super) async fn build(
@@ -109,19 +103,21 @@ pub(super) async fn build(
     let ws = Arc::new(WsState {
         hub: hub.clone(),
         admission,
-        control: control.clone(),
         options: ws_options(&config, OriginPolicy::new(&config.ws, &public_url)),
         gate: Arc::new(gate(&config)),
         metrics,
-        tasks: connections.clone(),
-        threads: SocketThreads::start(&sockets_over).map_err(AppError::System)?,
+        environment: Server {
+            control: control.clone(),
+            tasks: connections.clone(),
+            threads: SocketThreads::start(&sockets_over).map_err(AppError::System)?,
+        },
     });
 
     let (flushed, finish_flush) = (Arc::new(Notify::new()), CancellationToken::new());
     let fatal = CancellationToken::new();
     start_ledger(&config, clock, &store, &ledger, journal, &flushed, &finish_flush, &fatal)?;
     let after = store.latest_change().await?;
-    load_live_state(&hub, &store, report.attested_until).await?;
+    crate::feed::load(&hub, &store, report.attested_until).await?;
     lifecycle.spawn("feed", crate::feed::follow(hub.clone(), store.clone(), after, lifecycle.soft.clone()));
     lifecycle.spawn("node.lock", node_lock.keep(store.clone(), lifecycle.soft.clone()));
     let failing = lifecycle.clone();
@@ -222,35 +218,6 @@ fn start_ledger(
     };
     JournalWriter::new(journal, ledger.clone(), fatal.clone()).spawn().map_err(AppError::System)?;
     spawn_flusher(flusher, flushed.clone()).map_err(AppError::System)
-}
-
-/// Every session that is active, with the people that were in it when the server stopped, and every invite that may
-/// still be shown to us.
-async fn load_live_state(hub: &Hub, store: &Store, attested_until: Option<Timestamp>) -> Result<(), AppError> {
-    let mut after: Option<SessionId> = None;
-    loop {
-        let page = store.load_active_sessions(after, LOAD_PAGE_ROWS).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.spec.session);
-        for loaded in page {
-            if let Err(error) = hub.adopt(loaded) {
-                warn!(error = &error as &dyn std::error::Error, "not every active session fits into memory");
-            }
-        }
-    }
-    // Without an earlier run nothing that has expired is waiting to be recorded.
-    let settled_until = attested_until.unwrap_or(hub.clock().now());
-    let mut after = None;
-    loop {
-        let page = store.load_live_invites(after, hub.clock().now() - INVITES_KEPT_EXPIRED, LOAD_PAGE_ROWS).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.invite);
-        for invite in page {
-            hub.remember_invite(invite.into(), settled_until);
-        }
-    }
-    info!(sessions = hub.sessions_live(), invites = hub.invites().len(), "live state loaded");
-    Ok(())
 }
 
 fn presence_policy(config: &Config) -> PresencePolicy {

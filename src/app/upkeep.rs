@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::control::Control;
-use crate::hub::Hub;
 use crate::store::Store;
 
 /// Sessions ended in one call of the clean-up.
@@ -16,18 +15,6 @@ const CLEANUP_SESSIONS_MAX: i32 = 1_000;
 
 /// A wall clock this far from where it was at the start is worth a line in the log.
 const CLOCK_DRIFT_WORTH_SAYING: Duration = Duration::from_millis(500);
-
-/// Once an interval: which connections proved themselves alive. It bounds what a crash can lose of a span.
-pub(super) async fn mark_evidence(hub: Hub, every: Duration, stop: CancellationToken) {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => hub.mark_evidence(),
-            () = stop.cancelled() => return,
-        }
-    }
-}
 
 /// The backstop of the exact timers, and the housekeeping of the database.
 pub(super) async fn keep_store(

@@ -236,7 +236,7 @@ impl Control {
         // Also after an end by the API: the leaves of those who were inside may still be on their way.
         if !row.is_active() || self.is_over(&row) {
             // When it takes too long, the answer is that the session has not ended, and asking again helps.
-            tokio::time::timeout(SETTLE_MAX, self.live.flushed()).await.ok();
+            self.clock.timeout(SETTLE_MAX, self.live.flushed()).await.ok();
         }
         Ok(())
     }

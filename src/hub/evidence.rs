@@ -2,8 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rollcall_core::{ConnectionClock, Fact, Heard, Record, Timestamp};
+use rollcall_core::{ConnectionClock, Fact, Heard, Record, Timestamp, planted};
+use tokio_util::sync::CancellationToken;
+
+use super::Hub;
+
+/// Once an interval: which connections proved themselves alive. It bounds what a crash can lose of a span.
+pub async fn run_marks(hub: Hub, every: Duration, stop: CancellationToken) {
+    loop {
+        let marked_at = hub.clock().now();
+        hub.mark_evidence();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = hub.clock().sleep_until(marked_at + every) => {}
+        }
+    }
+}
 
 #[derive(Default)]
 pub(super) struct EvidenceRegistry {
@@ -42,6 +59,9 @@ impl EvidenceRegistry {
             let activity_at = (activity_at != marked.activity_at).then_some(activity_at);
             marked.evidence_at = evidence_at;
             marked.activity_at = activity_at.unwrap_or(marked.activity_at);
+            if planted!("mark_loses_evidence") && counter % 2 == 0 {
+                continue;
+            }
             heard.push(Heard { counter: *counter, evidence_at, activity_at });
         }
         Record { at: now, fact: Fact::EvidenceMark { heard } }

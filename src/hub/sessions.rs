@@ -53,8 +53,10 @@ impl Sessions {
         self.map.len()
     }
 
-    /// The ids at this moment; sessions may come and go while the caller walks the list.
+    /// The ids at this moment, in their order; sessions may come and go while the caller walks the list.
     pub(super) fn ids(&self) -> Vec<SessionId> {
-        self.map.iter().map(|entry| *entry.key()).collect()
+        let mut ids: Vec<_> = self.map.iter().map(|entry| *entry.key()).collect();
+        ids.sort_unstable();
+        ids
     }
 }

@@ -65,6 +65,7 @@ pub async fn run_timers(hub: Hub, stop: CancellationToken) {
     loop {
         let next_at = timers.next_at().unwrap_or(Timestamp::NEVER);
         tokio::select! {
+            biased;
             () = hub.inner.clock.sleep_until(next_at) => {}
             () = timers.earlier.notified() => continue,
             () = stop.cancelled() => return,

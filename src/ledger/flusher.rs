@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use rollcall_core::planted;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::Ledger;
-use super::journal::{JournalError, JournalReader};
+use super::journal::{JournalError, JournalRead, JournalReader};
+use super::{Ledger, LedgerStore};
 use crate::clock::Clock;
 use crate::store::{BatchOutcome, EpochState, Store, StoreError};
 
@@ -35,10 +35,10 @@ pub struct FlusherOptions {
 }
 
 /// The task state of the flusher.
-pub struct Flusher {
+pub struct Flusher<R = JournalReader, S = Store> {
     pub ledger: Ledger,
-    pub reader: JournalReader,
-    pub store: Store,
+    pub reader: R,
+    pub store: S,
     pub clock: Clock,
     pub node_name: String,
     pub options: FlusherOptions,
@@ -69,10 +69,10 @@ impl FlushError {
     }
 }
 
-impl Flusher {
+impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
     /// Runs until `finish` is cancelled and everything durable is applied, or until it can never go on.
     pub async fn run(mut self) {
-        let mut connection: Option<PgConnection> = None;
+        let mut connection: Option<S::Connection> = None;
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             let more = self.wait_for_work().await;
@@ -89,7 +89,7 @@ impl Flusher {
                     // Whatever state the connection is in, a new one is in a known state.
                     connection = None;
                     self.note_failure(&error);
-                    tokio::time::sleep(self.clock.jitter(pause).max(RETRY_PAUSE_MIN)).await;
+                    self.clock.sleep(self.clock.jitter(pause).max(RETRY_PAUSE_MIN)).await;
                     pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
                 Err(error) => {
@@ -108,13 +108,14 @@ impl Flusher {
         let applied = *self.ledger.shared.applied_seq.borrow();
         let rows_max = self.options.flush_rows_max as i64;
         let mut durable = self.ledger.shared.durable_seq.subscribe();
-        let full_batch = durable.wait_for(|durable| durable - applied >= rows_max);
+        let full_batch = async { durable.wait_for(|durable| durable - applied >= rows_max).await.map(drop) };
         tokio::select! {
+            biased;
             // The sender lives in the ledger that this task holds, so waiting can only end by a full batch.
             _ = full_batch => true,
-            () = tokio::time::sleep(self.options.flush_interval) => !self.finish.is_cancelled(),
+            () = self.clock.sleep(self.options.flush_interval) => !self.finish.is_cancelled(),
             () = self.finish.cancelled() => {
-                tokio::time::sleep(FINISH_PAUSE).await;
+                self.clock.sleep(FINISH_PAUSE).await;
                 false
             }
         }
@@ -126,7 +127,7 @@ impl Flusher {
     }
 
     /// Sends one batch, or renews the lease when there is none. Returns how many records were applied.
-    async fn flush_once(&mut self, connection: &mut Option<PgConnection>) -> Result<usize, FlushError> {
+    async fn flush_once(&mut self, connection: &mut Option<S::Connection>) -> Result<usize, FlushError> {
         let epoch = self.ledger.epoch();
         let applied = *self.ledger.shared.applied_seq.borrow();
         let batch = self.reader.read(epoch, applied, self.options.flush_rows_max)?;
@@ -135,16 +136,19 @@ impl Flusher {
             None => connection.insert(self.store.dedicated().await?),
         };
         if batch.records.is_empty() {
-            let ours = crate::store::epochs::renew_lease(connection, epoch, self.options.lease).await?;
+            let ours = self.store.renew_lease(connection, epoch, self.options.lease).await?;
             return if ours { Ok(0) } else { Err(FlushError::Lost) };
         }
         if batch.first_seq != applied + 1 {
             return Err(FlushError::Gap { from: applied + 1, to: batch.first_seq - 1 });
         }
         let started_at = self.clock.now();
-        let (outcome, refused) =
-            crate::store::apply_or_set_aside(connection, epoch, batch.first_seq, &batch.records, self.options.lease)
-                .await?;
+        let answer = self.store.apply(connection, epoch, batch.first_seq, &batch.records, self.options.lease).await;
+        if planted!("failed_batch_counts_as_applied") && answer.is_err() {
+            self.settle(batch.last_seq(), batch.bytes);
+            return Ok(batch.records.len());
+        }
+        let (outcome, refused) = answer?;
         if refused > 0 {
             self.ledger.shared.flush.refused_total.fetch_add(refused, Relaxed);
             error!(refused, "Postgres refused records as data; they are kept in rollcall.refused_records");
@@ -201,7 +205,8 @@ impl Flusher {
         warn!(applied_seq, "Postgres knows less than before: feeding it again from the journal");
         let again = self.reader.read(epoch, applied_seq, (from - applied_seq).max(0) as usize)?;
         self.ledger.shared.backlog_bytes.fetch_add(again.bytes, Relaxed);
-        self.ledger.shared.applied_seq.send_replace(applied_seq);
+        let skipped = i64::from(planted!("rewind_skips_one"));
+        self.ledger.shared.applied_seq.send_replace(applied_seq + skipped);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! The local durable queue between memory and Postgres: one SQLite file, one table, appended at the end, trimmed at the
-//! start.
+//! start. The simulation has another one, on a disk with faults.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +29,60 @@ pub enum JournalError {
     Corrupt { epoch: Epoch, seq: i64, source: serde_json::Error },
 }
 
-/// The writing side. One per process; the data folder's lock sees to that.
+/// The writing side of a journal.
+pub trait JournalStorage {
+    type Reader: JournalRead;
+
+    /// # Errors
+    /// The journal cannot be opened a second time.
+    fn reader(&self) -> Result<Self::Reader, JournalError>;
+
+    /// Commits all or nothing; durable when it returns.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] when there is no space: the same call may succeed later. Anything else means that the
+    /// disk cannot be trusted any more.
+    fn append<'a>(
+        &mut self,
+        epoch: Epoch,
+        entries: impl IntoIterator<Item = (i64, &'a [u8])>,
+    ) -> Result<(), JournalError>;
+
+    /// Forgets records of this epoch up to `through`, a bounded number at a time. Returns whether more is left to do.
+    ///
+    /// # Errors
+    /// The deletion failed; nothing is lost by that.
+    fn trim(&mut self, epoch: Epoch, through: i64) -> Result<bool, JournalError>;
+
+    /// Forgets an epoch whose records are all in Postgres.
+    ///
+    /// # Errors
+    /// The deletion failed; nothing is lost by that.
+    fn forget(&mut self, epoch: Epoch) -> Result<(), JournalError>;
+}
+
+/// The reading side of a journal.
+pub trait JournalRead {
+    /// Epochs that have records, oldest first.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn epochs(&self) -> Result<Vec<Epoch>, JournalError>;
+
+    /// First and last number that the journal holds of an epoch.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn range(&self, epoch: Epoch) -> Result<Option<(i64, i64)>, JournalError>;
+
+    /// Up to `records_max` records after `after`. Stops before a gap, which the caller can tell by `first_seq`.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or a record in it is damaged.
+    fn read(&self, epoch: Epoch, after: i64, records_max: usize) -> Result<JournalBatch, JournalError>;
+}
+
+/// The journal of a server. One per process; the data folder's lock sees to that.
 #[derive(Debug)]
 pub struct Journal {
     connection: Connection,
@@ -81,10 +134,12 @@ impl Journal {
         let connection = connection.map_err(|source| JournalError::Open { path: path.to_owned(), source })?;
         Ok(Self { connection, path: path.to_owned() })
     }
+}
 
-    /// # Errors
-    /// The file cannot be opened a second time.
-    pub fn reader(&self) -> Result<JournalReader, JournalError> {
+impl JournalStorage for Journal {
+    type Reader = JournalReader;
+
+    fn reader(&self) -> Result<JournalReader, JournalError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = Connection::open_with_flags(&self.path, flags).and_then(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -95,12 +150,7 @@ impl Journal {
         Ok(JournalReader { connection })
     }
 
-    /// Commits all or nothing; durable when it returns.
-    ///
-    /// # Errors
-    /// [`JournalError::Full`] when there is no space: the same call may succeed later. Anything else means that the
-    /// disk cannot be trusted any more.
-    pub fn append<'a>(
+    fn append<'a>(
         &mut self,
         epoch: Epoch,
         entries: impl IntoIterator<Item = (i64, &'a [u8])>,
@@ -122,11 +172,7 @@ impl Journal {
         })
     }
 
-    /// Forgets records of this epoch up to `through`, a bounded number at a time. Returns whether more is left to do.
-    ///
-    /// # Errors
-    /// The deletion failed; nothing is lost by that.
-    pub fn trim(&mut self, epoch: Epoch, through: i64) -> Result<bool, JournalError> {
+    fn trim(&mut self, epoch: Epoch, through: i64) -> Result<bool, JournalError> {
         let deleted = self.connection.execute(
             "DELETE FROM records WHERE epoch = ?1 AND seq <= ?2 AND seq < ?3 +
                  (SELECT coalesce(min(seq), 0) FROM records WHERE epoch = ?1)",
@@ -135,43 +181,27 @@ impl Journal {
         Ok(deleted as i64 == TRIM_RECORDS_MAX)
     }
 
-    /// Forgets an epoch whose records are all in Postgres.
-    ///
-    /// # Errors
-    /// The deletion failed; nothing is lost by that.
-    pub fn forget(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+    fn forget(&mut self, epoch: Epoch) -> Result<(), JournalError> {
         self.connection.execute("DELETE FROM records WHERE epoch = ?1", params![epoch.0])?;
         Ok(())
     }
 }
 
-impl JournalReader {
-    /// Epochs that have records, oldest first.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub fn epochs(&self) -> Result<Vec<Epoch>, JournalError> {
+impl JournalRead for JournalReader {
+    fn epochs(&self) -> Result<Vec<Epoch>, JournalError> {
         let mut select = self.connection.prepare_cached("SELECT DISTINCT epoch FROM records ORDER BY epoch")?;
         let epochs = select.query_map([], |row| row.get(0).map(Epoch))?.collect::<Result<_, _>>()?;
         Ok(epochs)
     }
 
-    /// First and last number that the journal holds of an epoch.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub fn range(&self, epoch: Epoch) -> Result<Option<(i64, i64)>, JournalError> {
+    fn range(&self, epoch: Epoch) -> Result<Option<(i64, i64)>, JournalError> {
         let mut select = self.connection.prepare_cached("SELECT min(seq), max(seq) FROM records WHERE epoch = ?1")?;
         let (first, last): (Option<i64>, Option<i64>) =
             select.query_row(params![epoch.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(first.zip(last))
     }
 
-    /// Up to `records_max` records after `after`. Stops before a gap, which the caller can tell by `first_seq`.
-    ///
-    /// # Errors
-    /// The journal cannot be read, or a record in it is damaged.
-    pub fn read(&self, epoch: Epoch, after: i64, records_max: usize) -> Result<JournalBatch, JournalError> {
+    fn read(&self, epoch: Epoch, after: i64, records_max: usize) -> Result<JournalBatch, JournalError> {
         let mut select = self
             .connection
             .prepare_cached("SELECT seq, body FROM records WHERE epoch = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3")?;

@@ -18,6 +18,7 @@ mod jsonb;
 pub mod keys;
 pub mod ledger;
 pub mod live;
+mod live_store;
 pub mod mapping;
 pub mod migrate;
 pub mod participants;
@@ -40,6 +41,7 @@ pub use epochs::EpochState;
 pub use error::StoreError;
 pub use ledger::{BatchOutcome, apply_batch, apply_or_set_aside};
 pub use live::{Consumed, LoadedSession, StoredInvite};
+pub use live_store::LiveStore;
 pub use recovery::OpenSpan;
 
 #[derive(Clone)]

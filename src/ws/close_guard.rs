@@ -1,13 +1,14 @@
 //! The end of a connection, reported to its session exactly once.
 
-use rollcall_core::{CloseProof, Command, LeaveReason, Member, SessionId};
+use rollcall_core::{CloseProof, Command, LeaveReason, Member, SessionId, planted};
 
 use super::SharedWs;
+use super::environment::Environment;
 use crate::ledger::Receipt;
 
 /// Reports the end of a connection to its session exactly once, whatever becomes of the task.
-pub(super) struct CloseGuard {
-    pub(super) ws: SharedWs,
+pub(super) struct CloseGuard<E: Environment> {
+    pub(super) ws: SharedWs<E>,
     pub(super) session: SessionId,
     pub(super) member: Member,
     /// What is known so far; a task that panics leaves the pessimistic default.
@@ -22,8 +23,8 @@ pub(super) struct End {
     pub(super) proof: CloseProof,
 }
 
-impl CloseGuard {
-    pub(super) fn new(ws: SharedWs, session: SessionId, member: Member) -> Self {
+impl<E: Environment> CloseGuard<E> {
+    pub(super) fn new(ws: SharedWs<E>, session: SessionId, member: Member) -> Self {
         let end = End { reason: LeaveReason::Closed, proof: CloseProof::Silent };
         Self { ws, session, member, end, reported: false }
     }
@@ -42,6 +43,9 @@ impl CloseGuard {
     /// has closed the span.
     pub(super) fn report(&mut self, end: End) -> Option<Receipt> {
         self.reported = true;
+        if planted!("slow_reader_vanishes") && end.reason == LeaveReason::SlowConsumer {
+            return None;
+        }
         let command = Command::Closed { member: self.member, reason: end.reason, proof: end.proof };
         let applied = self.ws.hub.apply(self.session, command);
         self.ws.hub.forget_connection(self.member.connection);
@@ -50,7 +54,7 @@ impl CloseGuard {
     }
 }
 
-impl Drop for CloseGuard {
+impl<E: Environment> Drop for CloseGuard<E> {
     fn drop(&mut self) {
         if !self.reported {
             // Nobody waits for this one.

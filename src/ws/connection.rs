@@ -4,24 +4,25 @@
 //! the timer is only looked at when it fires and then moves on to where the evidence puts it.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Timestamp};
+use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Timestamp, planted};
 use rollcall_protocol::client::PingRequest;
 use rollcall_protocol::{ClientMessage, CloseCode, ErrorCode, FrameError};
 use serde_json::value::RawValue;
 
 use super::close_guard::{CloseGuard, End};
 use super::convert::{close_code, close_of, encode_error, encode_event, encode_pong};
+use super::environment::Environment;
 use super::frame::ShortFrame;
 use super::host;
 use super::rate::{Bucket, Rate};
-use super::socket::{Inbound, Received, Socket, with_received};
+use super::socket::{Inbound, Received, Socket, Wire, with_received};
+use crate::clock::Timer;
 use crate::hub::{Farewell, Outbox, Outgoing, Taken};
 
 /// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
@@ -42,12 +43,12 @@ const FRAMES_PER_TURN_MAX: usize = 32;
 const TIMER_LOOK_AHEAD: Duration = Duration::from_secs(1);
 
 /// A joined socket. There is one for every person who is in, so what most of them never need is apart, in [`Trouble`].
-pub(super) struct Connection {
-    socket: Socket,
+pub(super) struct Connection<W, E: Environment> {
+    socket: Socket<W>,
     outbox: Arc<Outbox>,
     clock: Arc<ConnectionClock>,
     /// Who this is, and the duty to report its end.
-    guard: CloseGuard,
+    guard: CloseGuard<E>,
     bucket: Bucket,
     /// Updates have a rate of their own: a burst of them must not starve the pings.
     updates: Bucket,
@@ -69,6 +70,8 @@ struct Trouble {
     deferred_update: Option<Deferred>,
     /// The newest pong that the socket could not take yet. A client that does not read needs only the last.
     waiting_pong: Option<Bytes>,
+    /// When the join was answered, where that took long: the client had nothing to say meanwhile.
+    answered_at: Option<Timestamp>,
     /// Since when the socket has taken nothing.
     blocked_since: Option<Timestamp>,
     /// Set once a close frame was sent: until when its answer is awaited.
@@ -83,26 +86,18 @@ struct Deferred {
     replaced: u32,
 }
 
-impl Connection {
+impl<W: Wire, E: Environment> Connection<W, E> {
     pub(super) fn new(
-        socket: Socket,
+        socket: Socket<W>,
         outbox: Arc<Outbox>,
         clock: Arc<ConnectionClock>,
-        guard: CloseGuard,
+        guard: CloseGuard<E>,
         now: Timestamp,
     ) -> Self {
         let (bucket, updates) = (Bucket::new(now), Bucket::new(now));
-        Self {
-            socket,
-            outbox,
-            clock,
-            guard,
-            bucket,
-            updates,
-            armed_at: Timestamp::ZERO,
-            probed_for: None,
-            trouble: None,
-        }
+        let waited_long = clock.evidence_at() + guard.ws.options.ping_interval <= now;
+        let trouble = waited_long.then(|| Box::new(Trouble { answered_at: Some(now), ..Trouble::default() }));
+        Self { socket, outbox, clock, guard, bucket, updates, armed_at: Timestamp::ZERO, probed_for: None, trouble }
     }
 
     /// Moves the socket to the runtime that is entered.
@@ -118,9 +113,9 @@ impl Connection {
     ///
     /// Not an `async fn`: that would keep room for the connection twice, once as the argument and once as the variable.
     pub(super) fn run(mut self) -> impl Future<Output = ()> {
-        let mut timer = Box::pin(tokio::time::sleep(self.guard.ws.options.probe_after));
+        let mut timer = self.guard.ws.hub.clock().timer(self.guard.ws.options.probe_after);
         std::future::poll_fn(move |context| {
-            let end = ready!(self.poll(context, timer.as_mut()));
+            let end = ready!(self.poll(context, &mut timer));
             if !self.guard.is_reported() {
                 // Nobody waits for this one.
                 drop(self.guard.report(end));
@@ -130,7 +125,7 @@ impl Connection {
         })
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut tokio::time::Sleep>) -> Poll<End> {
+    fn poll(&mut self, context: &mut Context<'_>, timer: &mut Timer) -> Poll<End> {
         loop {
             if let Poll::Ready(end) = self.poll_inbound(context) {
                 return Poll::Ready(end);
@@ -151,7 +146,7 @@ impl Connection {
             } else if next > now {
                 self.armed_at = next;
                 newly_armed = true;
-                timer.as_mut().reset(tokio::time::Instant::now() + next.since(now));
+                timer.reset(next.since(now));
             } else {
                 if let Poll::Ready(end) = self.look_at_time(context, now) {
                     return Poll::Ready(end);
@@ -161,7 +156,7 @@ impl Connection {
             if self.armed_at > now + TIMER_LOOK_AHEAD && !newly_armed {
                 return Poll::Pending;
             }
-            if timer.as_mut().poll(context).is_pending() {
+            if timer.poll(context).is_pending() {
                 return Poll::Pending;
             }
             // Fired: the instant that was armed is over.
@@ -188,6 +183,9 @@ impl Connection {
             let now = self.now();
             match inbound {
                 Inbound::Closed => {
+                    return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed });
+                }
+                Inbound::Broken if planted!("reset_is_proof") => {
                     return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed });
                 }
                 Inbound::Broken => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent }),
@@ -261,12 +259,12 @@ impl Connection {
         let outbox = self.outbox.clone();
         let goodbye = async move {
             let durable = match receipt {
-                Some(receipt) => receipt.durable().await,
-                None => Ok(()),
+                Some(receipt) if !planted!("goodbye_before_durable") => receipt.durable().await,
+                _ => Ok(()),
             };
             outbox.close(durable.map_or(Farewell::Ordered(CloseReason::Restarting), |()| Farewell::Left));
         };
-        self.guard.ws.tasks.spawn(goodbye);
+        self.guard.ws.environment.spawn(goodbye);
     }
 
     fn take_from_bucket(&mut self, now: Timestamp) -> bool {
@@ -451,7 +449,7 @@ impl Connection {
         let options = &self.guard.ws.options;
         let evidence_at = self.clock.evidence_at();
         let silence = if self.probed_for == Some(evidence_at) { options.dead_after } else { options.probe_after };
-        let silent_at = evidence_at + silence;
+        let silent_at = self.silent_since() + silence;
         let Some(trouble) = &self.trouble else { return silent_at };
         if let Some(closing_until) = trouble.closing_until {
             return closing_until;
@@ -461,6 +459,12 @@ impl Connection {
         silent_at.min(blocked).min(deferred).min(trouble.paused_until.unwrap_or(Timestamp::NEVER))
     }
 
+    /// From when on silence is the client's: before its join was answered it had nothing to say. For the bill it proves nothing.
+    fn silent_since(&self) -> Timestamp {
+        let answered_at = self.trouble.as_ref().and_then(|trouble| trouble.answered_at);
+        self.clock.evidence_at().max(answered_at.unwrap_or(Timestamp::ZERO))
+    }
+
     fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp) -> Poll<End> {
         let (probe_after, dead_after, slow_after) = {
             let options = &self.guard.ws.options;
@@ -468,21 +472,26 @@ impl Connection {
         };
         if let Some(trouble) = &mut self.trouble {
             if trouble.closing_until.is_some_and(|until| until <= now) {
-                return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent });
+                let answered = planted!("unanswered_close_is_proof");
+                let proof = if answered { CloseProof::Observed } else { CloseProof::Silent };
+                return Poll::Ready(End { reason: LeaveReason::Closed, proof });
             }
             if trouble.blocked_since.is_some_and(|since| since + slow_after <= now) {
                 return Poll::Ready(self.give_up(context, ErrorCode::SlowConsumer, LeaveReason::SlowConsumer));
             }
             trouble.paused_until.take_if(|until| *until <= now);
         }
-        let evidence_at = self.clock.evidence_at();
-        if evidence_at + dead_after <= now {
+        let (evidence_at, silent_since) = (self.clock.evidence_at(), self.silent_since());
+        if silent_since + dead_after <= now {
             return Poll::Ready(self.give_up(context, ErrorCode::LivenessTimeout, LeaveReason::LivenessTimeout));
         }
-        if evidence_at + probe_after <= now && self.probed_for != Some(evidence_at) {
+        if silent_since + probe_after <= now && self.probed_for != Some(evidence_at) {
             self.probed_for = Some(evidence_at);
             if let Poll::Ready(Ok(())) = self.socket.poll_ready(context) {
                 self.socket.send_ping(context).ok();
+            }
+            if planted!("own_ping_is_evidence") {
+                self.clock.hear(now);
             }
         }
         self.apply_deferred_update(context, now);

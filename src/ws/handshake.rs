@@ -17,7 +17,7 @@ use hyper::header::{
 };
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode};
-use rollcall_core::{Event, Join, LeaveReason, Member, Testimony, Timestamp};
+use rollcall_core::{Event, Join, LeaveReason, Member, Testimony, Timestamp, planted};
 use rollcall_protocol::{ClientMessage, ErrorCode, JoinRequest, SUBPROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{Instrument, debug, info_span};
@@ -26,9 +26,10 @@ use super::SharedWs;
 use super::close_guard::CloseGuard;
 use super::connection::Connection;
 use super::convert::{JoinedExtras, encode_error, encode_joined};
+use super::environment::Environment;
 use super::gate::{Turned, Unauthenticated};
 use super::rate::{Bucket, Rate};
-use super::socket::{Inbound, Socket};
+use super::socket::{Inbound, Socket, Wire};
 use crate::admission::{AdmissionError, Grant, join_refusal_code};
 use crate::config::OriginPolicy;
 use crate::http::limits::client_address;
@@ -59,13 +60,15 @@ pub async fn upgrade(State(ws): State<SharedWs>, mut request: Request) -> Respon
     let Ok(permit) = ws.gate.handshakes.clone().acquire_owned().await else {
         return problem(ErrorCode::Overloaded, "the server is stopping");
     };
-    let address = client_address(request.headers(), request.extensions(), &*ws.options.is_trusted_proxy);
-    let origin_allowed = is_origin_allowed(request.headers(), &ws.options.origins);
+    let visit = Visit {
+        address: client_address(request.headers(), request.extensions(), &*ws.options.is_trusted_proxy),
+        origin_allowed: is_origin_allowed(request.headers(), &ws.options.origins),
+        // The client cannot have sent its join before it has the answer below.
+        upgraded_at: ws.hub.clock().now(),
+    };
     let task = ws.clone();
     let span = info_span!("ws.connection");
-    // The client cannot have sent its join before it has the answer below.
-    let upgraded_at = ws.hub.clock().now();
-    ws.tasks.spawn(
+    ws.environment.tasks.spawn(
         async move {
             let upgraded = match on_upgrade.await {
                 Ok(upgraded) => upgraded,
@@ -74,10 +77,10 @@ pub async fn upgrade(State(ws): State<SharedWs>, mut request: Request) -> Respon
             let Ok(socket) = Socket::new(upgraded, &task.options) else { return };
             drop(permit);
             // A second, smaller task: the memory of the handshake is not kept for the life of the socket.
-            if let Some(connection) = Box::pin(admit(&task, socket, address, origin_allowed, upgraded_at)).await {
-                let _thread = task.threads.enter_next();
+            if let Some(connection) = Box::pin(admit(&task, socket, visit)).await {
+                let _thread = task.environment.threads.enter_next();
                 match connection.settle() {
-                    Ok(connection) => drop(task.tasks.spawn(connection.run())),
+                    Ok(connection) => drop(task.environment.tasks.spawn(connection.run())),
                     Err(error) => debug!(error = &error as &dyn std::error::Error, "a socket could not be moved"),
                 }
             }
@@ -106,19 +109,34 @@ impl From<ErrorCode> for Refused {
     }
 }
 
+/// Whom the upgrade let through to the door.
+#[derive(Debug, Clone, Copy)]
+pub struct Visit {
+    pub address: IpAddr,
+    pub origin_allowed: bool,
+    /// When the upgrade was answered.
+    pub upgraded_at: Timestamp,
+}
+
+/// The whole life of a socket after its upgrade, in one task.
+pub async fn converse<W: Wire, E: Environment>(ws: SharedWs<E>, wire: W, visit: Visit) {
+    let socket = Socket::over(wire, ws.options.frame_bytes_max, ws.options.message_bytes_max);
+    if let Some(connection) = admit(&ws, socket, visit).await {
+        connection.run().await;
+    }
+}
+
 /// Everything between the upgrade and the `joined` frame.
-async fn admit(
-    ws: &SharedWs,
-    mut socket: Socket,
-    address: IpAddr,
-    origin_allowed: bool,
-    upgraded_at: Timestamp,
-) -> Option<Connection> {
-    let outcome = match enter(ws, address, origin_allowed) {
+async fn admit<W: Wire, E: Environment>(
+    ws: &SharedWs<E>,
+    mut socket: Socket<W>,
+    visit: Visit,
+) -> Option<Connection<W, E>> {
+    let outcome = match enter(ws, visit) {
         Err(refused) => Err(refused),
         Ok(unauthenticated) => match first_frame(ws, &mut socket).await {
             Some(Ok(request)) => {
-                let outcome = join(ws, &mut socket, address, *request, upgraded_at).await;
+                let outcome = join(ws, &mut socket, *request, visit).await;
                 drop(unauthenticated);
                 outcome
             }
@@ -141,15 +159,15 @@ async fn admit(
     }
 }
 
-fn enter(ws: &SharedWs, address: IpAddr, origin_allowed: bool) -> Result<Unauthenticated, Refused> {
-    if !origin_allowed {
+fn enter<E: Environment>(ws: &SharedWs<E>, visit: Visit) -> Result<Unauthenticated, Refused> {
+    if !visit.origin_allowed {
         return Err(ErrorCode::OriginRefused.into());
     }
     if ws.hub.is_draining() {
         return Err(ErrorCode::Restarting.into());
     }
     let now = ws.hub.clock().now();
-    ws.gate.enter(address, ws.hub.connections_open(), now).map_err(|turned| refusal_of(turned, now))
+    ws.gate.enter(visit.address, ws.hub.connections_open(), now).map_err(|turned| refusal_of(turned, now))
 }
 
 fn refusal_of(turned: Turned, now: Timestamp) -> Refused {
@@ -162,7 +180,10 @@ fn refusal_of(turned: Turned, now: Timestamp) -> Refused {
 }
 
 /// Waits for the first frame, which must be a join. `None` when the peer went away.
-async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<JoinRequest>, Refused>> {
+async fn first_frame<W: Wire, E: Environment>(
+    ws: &SharedWs<E>,
+    socket: &mut Socket<W>,
+) -> Option<Result<Box<JoinRequest>, Refused>> {
     /// What the first frame is, with its text owned: it is looked at once for a connection.
     enum First {
         Control,
@@ -190,7 +211,7 @@ async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<Jo
             }
         }
     };
-    let text = match tokio::time::timeout(ws.options.first_frame_timeout, wait).await {
+    let text = match ws.hub.clock().timeout(ws.options.first_frame_timeout, wait).await {
         Ok(First::Text(text)) => text,
         Ok(First::Refused(code)) => return Some(Err(code.into())),
         Ok(First::Gone) => {
@@ -209,15 +230,15 @@ async fn first_frame(ws: &SharedWs, socket: &mut Socket) -> Option<Result<Box<Jo
     })
 }
 
-type Joined = (std::sync::Arc<crate::hub::Outbox>, std::sync::Arc<rollcall_core::ConnectionClock>, CloseGuard);
+type Joined<E> = (std::sync::Arc<crate::hub::Outbox>, std::sync::Arc<rollcall_core::ConnectionClock>, CloseGuard<E>);
 
-async fn join(
-    ws: &SharedWs,
-    socket: &mut Socket,
-    address: IpAddr,
+async fn join<W: Wire, E: Environment>(
+    ws: &SharedWs<E>,
+    socket: &mut Socket<W>,
     request: JoinRequest,
-    upgraded_at: Timestamp,
-) -> Result<Joined, Refused> {
+    visit: Visit,
+) -> Result<Joined<E>, Refused> {
+    let Visit { address, upgraded_at, .. } = visit;
     let started_at = ws.hub.clock().now();
     ws.gate.may_join(address, started_at).map_err(|turned| refusal_of(turned, started_at))?;
     let state = request.state.as_ref().map(|state| state.get());
@@ -244,13 +265,13 @@ fn refused_by(error: &AdmissionError) -> Refused {
 }
 
 /// Lets the granted join into its session and answers when it is durable.
-async fn enter_session(
-    ws: &SharedWs,
-    socket: &mut Socket,
+async fn enter_session<W: Wire, E: Environment>(
+    ws: &SharedWs<E>,
+    socket: &mut Socket<W>,
     request: &JoinRequest,
     grant: Grant,
     testimony: Option<Testimony>,
-) -> Result<Joined, Refused> {
+) -> Result<Joined<E>, Refused> {
     let (connection, clock) = ws.hub.open_connection();
     let outbox = ws.hub.outbox();
     let resume = ws.admission.resume_token(&grant, connection);
@@ -283,9 +304,13 @@ async fn enter_session(
         if ws.options.ack_in_postgres { applied.receipt.in_postgres().await } else { applied.receipt.durable().await }
     };
     // Nobody waits for ever in front of a full disk or a Postgres that is away.
-    if !matches!(tokio::time::timeout(ws.options.slow_consumer_timeout, durable).await, Ok(Ok(()))) {
-        ws.admission.give_back(&grant).await;
+    if !matches!(ws.hub.clock().timeout(ws.options.slow_consumer_timeout, durable).await, Ok(Ok(()))) {
+        // The use of a limited invite stays counted: the join is on record and may still reach the books, and given back
+        // it would let in more people there than the invite allows.
         return Err(ErrorCode::Overloaded.into());
+    }
+    if planted!("use_is_given_back") {
+        ws.admission.give_back(&grant).await;
     }
     let first = std::future::poll_fn(|context| outbox.poll_take(context)).await;
     let Taken::Send(Outgoing::Frame(frame)) = first else { return Err(ErrorCode::Internal.into()) };
@@ -297,7 +322,7 @@ async fn enter_session(
         server_time: ws.hub.clock().now(),
     };
     let sending = socket.send_text_when_ready(encode_joined(joined, &extras));
-    match tokio::time::timeout(ws.options.slow_consumer_timeout, sending).await {
+    match ws.hub.clock().timeout(ws.options.slow_consumer_timeout, sending).await {
         Ok(Ok(())) => Ok((outbox, clock, guard)),
         // Gone meanwhile.
         Ok(Err(())) => Err(ErrorCode::SlowConsumer.into()),
@@ -327,7 +352,7 @@ fn dispatch_code(error: DispatchError) -> ErrorCode {
 }
 
 /// Says why, closes, and waits a moment for the answer so that the words are not lost with the connection.
-async fn refuse(ws: &SharedWs, mut socket: Socket, refused: Refused) {
+async fn refuse<W: Wire, E: Environment>(ws: &SharedWs<E>, mut socket: Socket<W>, refused: Refused) {
     let Refused { code, detail, retry_after } = refused;
     let closing = async {
         socket.send_text_when_ready(encode_error(code, detail.as_deref(), retry_after)).await?;
@@ -336,7 +361,7 @@ async fn refuse(ws: &SharedWs, mut socket: Socket, refused: Refused) {
         Ok::<(), ()>(())
     };
     // A peer that does not listen is left alone after the time that every close gets.
-    tokio::time::timeout(ws.options.close_confirm_timeout, closing).await.ok();
+    ws.hub.clock().timeout(ws.options.close_confirm_timeout, closing).await.ok();
 }
 
 /// The answer to the key of an upgrade; `None` for a request that is none. What RFC 6455 (4.2.1) wants once must be there

@@ -8,16 +8,17 @@ use rollcall_core::{Actor, Member, SessionId};
 use rollcall_protocol::{ClientMessage, ErrorCode};
 
 use super::SharedWs;
+use super::environment::Environment;
+use crate::control::Call;
 use crate::control::ending::{EndRequest, Extension};
-use crate::control::{Call, ControlError};
 use crate::hub::{Outbox, Outgoing};
 
 /// Commands of one connection that may be worked on at once. More are told to wait.
 const COMMANDS_AT_ONCE_MAX: u32 = 8;
 
 /// Checks the role and starts the command.
-pub(super) fn start(
-    ws: &SharedWs,
+pub(super) fn start<E: Environment>(
+    ws: &SharedWs<E>,
     outbox: &Arc<Outbox>,
     session: SessionId,
     member: Member,
@@ -43,7 +44,7 @@ pub(super) fn start(
     let shared = ws.clone();
     let work = async move {
         // Success shows in what everybody is told: `ended`, `extended`, or a leave.
-        if let Err(error) = command.run(&ws, call, session).await {
+        if let Err(error) = ws.environment.command(call, session, command).await {
             if error.code() == ErrorCode::Internal {
                 tracing::error!(error = &error as &dyn std::error::Error, session.id = %session, "host command failed");
             }
@@ -51,10 +52,12 @@ pub(super) fn start(
         }
         under_way.fetch_sub(1, Relaxed);
     };
-    shared.tasks.spawn_on(work, shared.threads.main());
+    shared.environment.spawn_apart(work);
 }
 
-enum HostCommand {
+/// What a host asks for, once it is known to be one.
+#[derive(Debug)]
+pub enum HostCommand {
     End(EndRequest),
     Extend(Extension),
     Kick(rollcall_core::ParticipantId),
@@ -67,14 +70,6 @@ impl HostCommand {
             ClientMessage::Extend(extend) => Some(Self::Extend(Extension { by_s: i64::try_from(extend.by_s).ok()? })),
             ClientMessage::Kick(kick) => kick.participant_id.parse().ok().map(Self::Kick),
             _ => None,
-        }
-    }
-
-    async fn run(self, ws: &SharedWs, call: Call, session: SessionId) -> Result<(), ControlError> {
-        match self {
-            Self::End(request) => ws.control.end_session(&call, session, request).await.map(drop),
-            Self::Extend(extension) => ws.control.extend_session(&call, session, extension).await.map(drop),
-            Self::Kick(participant) => ws.control.kick(&call, session, participant).await,
         }
     }
 }

@@ -7,6 +7,7 @@ mod accept;
 mod close_guard;
 mod connection;
 mod convert;
+mod environment;
 mod frame;
 mod gate;
 mod handshake;
@@ -20,16 +21,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use accept::{Listener, serve};
+pub use environment::{Environment, Server};
 pub use gate::{AddressLimits, Gate, Unauthenticated};
-pub use handshake::upgrade;
+pub use handshake::{Visit, converse, upgrade};
+pub use host::HostCommand;
+pub use socket::Wire;
 pub use threads::SocketThreads;
 
 use crate::admission::Admission;
 use crate::config::OriginPolicy;
-use crate::control::Control;
 use crate::hub::Hub;
 use crate::metrics::WsMetrics;
-use tokio_util::task::TaskTracker;
 
 /// Limits and times of sockets. The configuration documents each.
 #[derive(Clone)]
@@ -61,17 +63,13 @@ pub struct WsOptions {
 }
 
 /// What every socket shares.
-pub struct WsState {
+pub struct WsState<E: Environment = Server> {
     pub hub: Hub,
-    pub admission: Admission,
-    pub control: Control,
+    pub admission: Admission<E::Store>,
     pub options: WsOptions,
     pub gate: Arc<Gate>,
     pub metrics: WsMetrics,
-    /// Connection tasks; shutdown waits for them.
-    pub tasks: TaskTracker,
-    /// Where they run once they have joined.
-    pub threads: SocketThreads,
+    pub environment: E,
 }
 
-pub type SharedWs = Arc<WsState>;
+pub type SharedWs<E = Server> = Arc<WsState<E>>;

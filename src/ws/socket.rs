@@ -20,6 +20,7 @@ use bytes::Bytes;
 use bytes::buf::Chain;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::WsOptions;
@@ -52,9 +53,31 @@ pub(super) fn with_received<R>(work: impl FnOnce(&mut Received) -> R) -> R {
     RECEIVED.with_borrow_mut(work)
 }
 
+/// What bytes travel on: TCP, or what stands for it in the simulation.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin + Sized + 'static {
+    /// Registers with the runtime that is entered, in place of the one it is with.
+    ///
+    /// # Errors
+    /// The system has no room for the registration.
+    fn settle(self) -> io::Result<Self>;
+
+    /// Hands the system these last bytes at once, past the runtime, as far as it takes them.
+    fn send_last(&self, bytes: &[u8]);
+}
+
+impl Wire for TcpStream {
+    fn settle(self) -> io::Result<Self> {
+        Self::from_std(self.into_std()?)
+    }
+
+    fn send_last(&self, bytes: &[u8]) {
+        socket2::SockRef::from(self).send(bytes).ok();
+    }
+}
+
 /// One socket after the upgrade.
-pub(super) struct Socket {
-    stream: TcpStream,
+pub(super) struct Socket<W = TcpStream> {
+    stream: W,
     phase: Phase,
     close_sent: bool,
     /// The peer's close and the code it gave, until it is answered.
@@ -120,17 +143,16 @@ impl Socket {
         }
         Ok(socket)
     }
+}
 
-    /// Registers the socket with the runtime that is entered, in place of the one it is with.
-    ///
-    /// # Errors
-    /// The system has no room for the registration.
+impl<W: Wire> Socket<W> {
+    /// See [`Wire::settle`].
     pub(super) fn settle(mut self) -> io::Result<Self> {
-        self.stream = TcpStream::from_std(self.stream.into_std()?)?;
+        self.stream = self.stream.settle()?;
         Ok(self)
     }
 
-    fn over(stream: TcpStream, frame_bytes_max: usize, message_bytes_max: usize) -> Self {
+    pub(super) fn over(stream: W, frame_bytes_max: usize, message_bytes_max: usize) -> Self {
         let limit = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
             stream,

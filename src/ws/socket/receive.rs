@@ -5,11 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 use super::super::frame::{Head, Opcode, Parsed, close_code_of};
-use super::{Inbound, Phase, RECEIVE_BYTES, Received, Socket, with_received};
+use super::{Inbound, Phase, RECEIVE_BYTES, Received, Socket, Wire, with_received};
 
 /// [`Inbound`] before its text is borrowed.
 enum Found {
@@ -20,7 +19,7 @@ enum Found {
     Other(Inbound<'static>),
 }
 
-impl Socket {
+impl<W: Wire> Socket<W> {
     /// The next thing that came in. `received` holds nothing, or what this socket left in it.
     pub(in crate::ws) fn poll_receive<'r>(
         &mut self,
@@ -224,7 +223,7 @@ impl Socket {
 /// Reads what is there: its length, or the end of the stream. An end without a close frame is no word of the peer: it may
 /// come from a proxy that gave the peer up, or be what is left of a reset that a write has met first.
 fn poll_read_some(
-    stream: &mut TcpStream,
+    stream: &mut impl Wire,
     context: &mut Context<'_>,
     buffer: &mut [u8],
 ) -> Poll<Result<usize, Inbound<'static>>> {

@@ -6,13 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use rollcall_protocol::CloseCode;
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::super::frame::{Opcode, ServerHead, ShortFrame};
-use super::{Socket, Unsent};
+use super::{Socket, Unsent, Wire};
 
-impl Socket {
+impl<W: Wire> Socket<W> {
     /// Whether a frame can be handed over. Pending while the peer does not read fast enough.
     pub(in crate::ws) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ()>> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(Ok(())) };
@@ -79,7 +77,7 @@ impl Socket {
         let payload = payload.as_ref().map_or(&[][..], |bytes| &bytes[..]);
         let frame = [ServerHead::new(Opcode::Close, payload.len()).as_ref(), payload].concat();
         if self.rest.as_ref().is_none_or(|rest| rest.unsent.is_empty()) {
-            socket2::SockRef::from(&self.stream).send(&frame).ok();
+            self.stream.send_last(&frame);
         }
         self.close_sent = true;
     }
@@ -112,7 +110,7 @@ fn whole_frame(opcode: Opcode, payload: Bytes) -> Unsent {
     Cursor::new(ServerHead::new(opcode, payload.len())).chain(payload)
 }
 
-fn poll_write_all(stream: &mut TcpStream, context: &mut Context<'_>, frame: &mut Unsent) -> Poll<io::Result<()>> {
+fn poll_write_all(stream: &mut impl Wire, context: &mut Context<'_>, frame: &mut Unsent) -> Poll<io::Result<()>> {
     while frame.has_remaining() {
         let mut slices = [IoSlice::new(&[]); 2];
         let count = frame.chunks_vectored(&mut slices);

@@ -374,3 +374,17 @@ fn recovery_inside_a_diff_window_still_tells_the_others() {
         "#]],
     );
 }
+
+#[test]
+fn a_removal_written_while_its_participant_came_in_takes_effect() {
+    check(
+        "quiet; create; join a; join b; loud; configure kicked=b; join b2; status",
+        expect![[r#"
+            0s      close b Kicked
+            0s      record participant_left b kicked by operator
+            0s      all <- presence 3: -b(kicked)
+            0s      refused: the participant was removed from the session
+            0s      ends 3600s idle next=300s
+        "#]],
+    );
+}

@@ -296,7 +296,7 @@ fn spec(words: &Words, now: Timestamp) -> SessionSpec {
         warn_before: leads.unwrap_or_default(),
         started: words.option("started").is_some(),
         last_activity_at: now,
-        kicked: Vec::new(),
+        kicked: words.option("kicked").into_iter().map(|name| member(name).participant).collect(),
     }
 }
 

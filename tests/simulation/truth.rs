@@ -1,0 +1,169 @@
+//! What is known to be true, written down by those who did it: people, the director, the process table. The oracle compares
+//! it with the books.
+
+use std::collections::BTreeMap;
+
+use rollcall_core::{ConnectionId, Epoch, InviteId, ParticipantId, SessionId, Timestamp};
+
+use super::tab::View;
+use super::wire::Link;
+
+#[derive(Debug, Default)]
+pub struct Truth {
+    pub violations: Vec<(&'static str, String)>,
+    pub boots: BTreeMap<u64, Boot>,
+    pub boot_of: BTreeMap<Epoch, u64>,
+    pub attempts: Vec<Attempt>,
+    pub sessions: BTreeMap<SessionId, SessionTruth>,
+    pub invites: BTreeMap<InviteId, InviteTruth>,
+    pub decisions: Vec<Decision>,
+    /// Findings that a stated limit allows: marks that the disk held up.
+    pub excused: u64,
+    /// How often Postgres was put back to an earlier point.
+    pub restores: u64,
+    /// The point of the last restore.
+    pub restored_to: Option<Timestamp>,
+    /// When the last fault was over.
+    pub healed_at: Option<Timestamp>,
+    /// Times at which the disk stalled, was full, or lied: marks may have come late.
+    pub disk_troubles: Vec<(Timestamp, Option<Timestamp>)>,
+}
+
+/// One process.
+#[derive(Debug, Clone, Default)]
+pub struct Boot {
+    pub epoch: Option<Epoch>,
+    /// How far its clock is from the true time.
+    pub clock_error_us: i64,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// When it began to stop in good order.
+    pub stopping_at: Option<Timestamp>,
+    /// The machine goes with it, so nobody tells the peers.
+    pub loses_power: bool,
+    /// Everything reached Postgres and the epoch was closed.
+    pub is_clean: bool,
+}
+
+/// One socket of one person.
+#[derive(Debug)]
+pub struct Attempt {
+    pub person: u64,
+    pub session: SessionId,
+    pub boot: u64,
+    pub link: Link,
+    pub token: Token,
+    pub opened_at: Timestamp,
+    /// When its join reached the server.
+    pub asked_at: Option<Timestamp>,
+    pub joined: Option<Joined>,
+    pub leave_said_at: Option<Timestamp>,
+    /// A close frame of the client that was not an answer.
+    pub close_said_at: Option<Timestamp>,
+    /// The close frame of the server.
+    pub closed: Option<(u16, Timestamp)>,
+    /// When the person's side saw the end, or made it.
+    pub over_at: Option<Timestamp>,
+    /// When the network went away without a word.
+    pub cut_at: Option<Timestamp>,
+    /// Arrivals of what proves the person active.
+    pub activities: Vec<Timestamp>,
+    pub stopped_reading: bool,
+    pub flooded: bool,
+    /// An error frame that refused the join.
+    pub refused: Option<String>,
+    /// The `ended` frame, by its code.
+    pub ended: Option<String>,
+    /// Who is there, as this socket was told.
+    pub view: View,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    pub participant: ParticipantId,
+    pub connection: ConnectionId,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    Invite(InviteId),
+    /// The invite by which its holder came in first.
+    Resume(InviteId),
+}
+
+#[derive(Debug, Clone)]
+pub struct SessionTruth {
+    pub created_at: Timestamp,
+    /// Reaches of extensions that were asked for, whether or not they were granted.
+    pub held_until: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct InviteTruth {
+    pub session: SessionId,
+    pub token: String,
+    pub is_host: bool,
+    pub identity: Option<String>,
+    pub max_uses: Option<u32>,
+    pub not_before: Option<Timestamp>,
+    pub expires_at: Timestamp,
+    /// When it was withdrawn first, as far as the caller was told.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Something that an app's backend or a host wanted.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    pub what: Wish,
+    pub boot: u64,
+    pub asked_at: Timestamp,
+    /// When it was granted, if it was.
+    pub granted_at: Option<Timestamp>,
+    /// Postgres was put back to a point before it.
+    pub is_undone: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    End(SessionId),
+    Extend(SessionId),
+    Recover(SessionId),
+    Kick(SessionId, ParticipantId),
+    Revoke(SessionId, InviteId),
+}
+
+impl Truth {
+    /// An instant of this epoch's clock in true time.
+    pub fn true_time(&self, epoch: Epoch, at: Timestamp) -> Timestamp {
+        let boot = self.boot_of.get(&epoch).and_then(|boot| self.boots.get(boot));
+        Timestamp(at.0 - boot.map_or(0, |boot| boot.clock_error_us))
+    }
+
+    pub fn boot(&mut self, number: u64) -> &mut Boot {
+        self.boots.entry(number).or_default()
+    }
+
+    pub fn begin_disk_trouble(&mut self, now: Timestamp) {
+        self.disk_troubles.push((now, None));
+    }
+
+    pub fn end_disk_trouble(&mut self, now: Timestamp) {
+        for (_, until) in self.disk_troubles.iter_mut().filter(|(_, until)| until.is_none()) {
+            *until = Some(now);
+        }
+    }
+}
+
+impl Attempt {
+    pub fn invite(&self) -> InviteId {
+        match self.token {
+            Token::Invite(invite) | Token::Resume(invite) => invite,
+        }
+    }
+
+    /// Whether this socket is joined and neither side has seen an end.
+    pub fn is_open(&self) -> bool {
+        self.joined.is_some() && self.over_at.is_none() && self.closed.is_none() && !self.link.is_cut()
+    }
+}
