@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use rollcall_core::{ConnectionId, InviteId, ParticipantId, Role, SessionId, TenantId, Timestamp};
+use rollcall_core::{ConnectionId, InviteId, ParticipantId, Role, SessionId, TenantId, Timestamp, planted};
 use rollcall_protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -84,7 +84,9 @@ impl ResumeSigner {
         let mut mac = mac_with(&self.key);
         mac.update(body.as_bytes());
         // Compares in constant time.
-        mac.verify_slice(&signature).map_err(|_| invalid)?;
+        if !planted!("resume_token_is_not_checked") {
+            mac.verify_slice(&signature).map_err(|_| invalid)?;
+        }
         let claims = URL_SAFE_NO_PAD.decode(body).ok().and_then(|body| serde_json::from_slice(&body).ok());
         let claims: Claims = claims.ok_or(invalid)?;
         if claims.expires_at <= now { Err(ErrorCode::TokenExpired) } else { Ok(claims) }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rollcall_core::{ConnectionClock, Fact, Heard, Record, Timestamp};
+use rollcall_core::{ConnectionClock, Fact, Heard, Record, Timestamp, planted};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
@@ -59,6 +59,9 @@ impl EvidenceRegistry {
             let activity_at = (activity_at != marked.activity_at).then_some(activity_at);
             marked.evidence_at = evidence_at;
             marked.activity_at = activity_at.unwrap_or(marked.activity_at);
+            if planted!("mark_loses_evidence") && counter % 2 == 0 {
+                continue;
+            }
             heard.push(Heard { counter: *counter, evidence_at, activity_at });
         }
         Record { at: now, fact: Fact::EvidenceMark { heard } }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
 use dashmap::DashMap;
 use rollcall_core::{
-    Command, ConnectionClock, ConnectionId, PresencePolicy, Refusal, Session, SessionId, Snapshot, Timestamp,
+    Command, ConnectionClock, ConnectionId, PresencePolicy, Refusal, Session, SessionId, Snapshot, Timestamp, planted,
 };
 
 pub use effects::Applied;
@@ -131,7 +131,7 @@ impl Hub {
         }
         let now = self.now();
         let mut spec = loaded.spec;
-        if !loaded.restored.is_empty() {
+        if !loaded.restored.is_empty() && !planted!("restart_gives_no_grace") {
             // While the server was down nobody could be active: those who were inside get their grace to come back.
             spec.hold_until = spec.hold_until.max(now + self.inner.policy.grace_hidden);
         }
@@ -145,6 +145,9 @@ impl Hub {
 
     /// Whether the session has ended here and Postgres does not know yet: what Postgres says of it is out of date.
     pub fn is_over(&self, session: SessionId) -> bool {
+        if planted!("ended_session_comes_back") {
+            return false;
+        }
         let last_seq = self.inner.over.get(&session).map(|seq| *seq);
         last_seq.is_some_and(|last_seq| self.inner.ledger.status().applied_seq < last_seq)
     }
@@ -201,7 +204,7 @@ impl Hub {
                 entry.outboxes.remove(&connection.counter);
             }
             // Looked at inside the guard: the drain sets the flag before it walks the sessions, so none is missed.
-            if matches!(command, Command::Join(_)) && self.is_draining() {
+            if matches!(command, Command::Join(_)) && self.is_draining() && !planted!("drain_lets_joins_in") {
                 return (Err(DispatchError::Draining), false);
             }
             // Time is read inside the guard: commands of one session see it in the order in which they are applied.
@@ -322,7 +325,7 @@ impl Hub {
     /// A timer of this session fired.
     fn tick(&self, id: SessionId, fired_at: Timestamp) {
         self.inner.sessions.with(id, |entry| {
-            if entry.armed.last() == Some(&fired_at) {
+            if entry.armed.last() == Some(&fired_at) && !planted!("fired_timer_still_counts") {
                 entry.armed.pop();
             }
         });

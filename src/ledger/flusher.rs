@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use rollcall_core::planted;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -142,8 +143,12 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
             return Err(FlushError::Gap { from: applied + 1, to: batch.first_seq - 1 });
         }
         let started_at = self.clock.now();
-        let (outcome, refused) =
-            self.store.apply(connection, epoch, batch.first_seq, &batch.records, self.options.lease).await?;
+        let answer = self.store.apply(connection, epoch, batch.first_seq, &batch.records, self.options.lease).await;
+        if planted!("failed_batch_counts_as_applied") && answer.is_err() {
+            self.settle(batch.last_seq(), batch.bytes);
+            return Ok(batch.records.len());
+        }
+        let (outcome, refused) = answer?;
         if refused > 0 {
             self.ledger.shared.flush.refused_total.fetch_add(refused, Relaxed);
             error!(refused, "Postgres refused records as data; they are kept in rollcall.refused_records");
@@ -200,7 +205,8 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
         warn!(applied_seq, "Postgres knows less than before: feeding it again from the journal");
         let again = self.reader.read(epoch, applied_seq, (from - applied_seq).max(0) as usize)?;
         self.ledger.shared.backlog_bytes.fetch_add(again.bytes, Relaxed);
-        self.ledger.shared.applied_seq.send_replace(applied_seq);
+        let skipped = i64::from(planted!("rewind_skips_one"));
+        self.ledger.shared.applied_seq.send_replace(applied_seq + skipped);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
+use rollcall_core::planted;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -74,7 +75,7 @@ impl<J: JournalStorage> JournalWriter<J> {
 
     /// Commits what waits, if anything does. Never waits itself, but for the disk.
     pub fn step(&mut self) -> WriterStep {
-        let group = match self.group.take().map_or_else(|| self.next_group(), Ok) {
+        let mut group = match self.group.take().map_or_else(|| self.next_group(), Ok) {
             Ok(group) => group,
             Err(step) => {
                 if step == WriterStep::Over {
@@ -84,11 +85,14 @@ impl<J: JournalStorage> JournalWriter<J> {
                 return step;
             }
         };
+        if planted!("ack_before_durable") {
+            group.waiting.drain(..).for_each(|sender| sender.send(()).unwrap_or_default());
+        }
         if let Some(last) = group.entries.last() {
             let last_seq = last.seq;
             match self.commit(&group.entries) {
                 Ok(()) => {}
-                Err(JournalError::Full) => {
+                Err(error) if matches!(error, JournalError::Full) || planted!("failed_sync_is_tried_again") => {
                     self.group = Some(group);
                     return WriterStep::Retry(FULL_RETRY_INTERVAL);
                 }
@@ -147,8 +151,10 @@ impl<J: JournalStorage> JournalWriter<J> {
     /// Forgets what has been in Postgres for a while. A failure is tried again after the next group.
     fn trim(&mut self) {
         let shared = &self.ledger.shared;
-        let through = *shared.applied_seq.borrow() - shared.limits.journal_tail_records;
-        if through < self.trimmed_through + TRIM_STEP_RECORDS {
+        let mut through = *shared.applied_seq.borrow() - shared.limits.journal_tail_records;
+        if planted!("trimmed_before_applied") {
+            through = *shared.durable_seq.borrow() / 50 * 50;
+        } else if through < self.trimmed_through + TRIM_STEP_RECORDS {
             return;
         }
         match self.journal.trim(self.ledger.epoch(), through) {

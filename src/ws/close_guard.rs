@@ -1,6 +1,6 @@
 //! The end of a connection, reported to its session exactly once.
 
-use rollcall_core::{CloseProof, Command, LeaveReason, Member, SessionId};
+use rollcall_core::{CloseProof, Command, LeaveReason, Member, SessionId, planted};
 
 use super::SharedWs;
 use super::environment::Environment;
@@ -43,6 +43,9 @@ impl<E: Environment> CloseGuard<E> {
     /// has closed the span.
     pub(super) fn report(&mut self, end: End) -> Option<Receipt> {
         self.reported = true;
+        if planted!("slow_reader_vanishes") && end.reason == LeaveReason::SlowConsumer {
+            return None;
+        }
         let command = Command::Closed { member: self.member, reason: end.reason, proof: end.proof };
         let applied = self.ws.hub.apply(self.session, command);
         self.ws.hub.forget_connection(self.member.connection);

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Timestamp};
+use rollcall_core::{CloseProof, CloseReason, Command, ConnectionClock, LeaveReason, Timestamp, planted};
 use rollcall_protocol::client::PingRequest;
 use rollcall_protocol::{ClientMessage, CloseCode, ErrorCode, FrameError};
 use serde_json::value::RawValue;
@@ -185,6 +185,9 @@ impl<W: Wire, E: Environment> Connection<W, E> {
                 Inbound::Closed => {
                     return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed });
                 }
+                Inbound::Broken if planted!("reset_is_proof") => {
+                    return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed });
+                }
                 Inbound::Broken => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent }),
                 _ => self.clock.hear(now),
             }
@@ -256,8 +259,8 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         let outbox = self.outbox.clone();
         let goodbye = async move {
             let durable = match receipt {
-                Some(receipt) => receipt.durable().await,
-                None => Ok(()),
+                Some(receipt) if !planted!("goodbye_before_durable") => receipt.durable().await,
+                _ => Ok(()),
             };
             outbox.close(durable.map_or(Farewell::Ordered(CloseReason::Restarting), |()| Farewell::Left));
         };
@@ -469,7 +472,9 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         };
         if let Some(trouble) = &mut self.trouble {
             if trouble.closing_until.is_some_and(|until| until <= now) {
-                return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent });
+                let answered = planted!("unanswered_close_is_proof");
+                let proof = if answered { CloseProof::Observed } else { CloseProof::Silent };
+                return Poll::Ready(End { reason: LeaveReason::Closed, proof });
             }
             if trouble.blocked_since.is_some_and(|since| since + slow_after <= now) {
                 return Poll::Ready(self.give_up(context, ErrorCode::SlowConsumer, LeaveReason::SlowConsumer));
@@ -484,6 +489,9 @@ impl<W: Wire, E: Environment> Connection<W, E> {
             self.probed_for = Some(evidence_at);
             if let Poll::Ready(Ok(())) = self.socket.poll_ready(context) {
                 self.socket.send_ping(context).ok();
+            }
+            if planted!("own_ping_is_evidence") {
+                self.clock.hear(now);
             }
         }
         self.apply_deferred_update(context, now);

@@ -17,7 +17,7 @@ use hyper::header::{
 };
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode};
-use rollcall_core::{Event, Join, LeaveReason, Member, Testimony, Timestamp};
+use rollcall_core::{Event, Join, LeaveReason, Member, Testimony, Timestamp, planted};
 use rollcall_protocol::{ClientMessage, ErrorCode, JoinRequest, SUBPROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{Instrument, debug, info_span};
@@ -308,6 +308,9 @@ async fn enter_session<W: Wire, E: Environment>(
         // The use of a limited invite stays counted: the join is on record and may still reach the books, and given back
         // it would let in more people there than the invite allows.
         return Err(ErrorCode::Overloaded.into());
+    }
+    if planted!("use_is_given_back") {
+        ws.admission.give_back(&grant).await;
     }
     let first = std::future::poll_fn(|context| outbox.poll_take(context)).await;
     let Taken::Send(Outgoing::Frame(frame)) = first else { return Err(ErrorCode::Internal.into()) };

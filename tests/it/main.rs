@@ -16,6 +16,7 @@ mod invites;
 mod journal;
 mod model;
 mod outage;
+mod planted;
 mod presence;
 mod sessions;
 mod usage_export;

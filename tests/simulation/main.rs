@@ -18,6 +18,7 @@ mod node;
 mod oracle;
 mod people;
 mod plan;
+mod planted;
 mod run;
 mod seeds;
 mod tab;

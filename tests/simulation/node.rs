@@ -44,6 +44,9 @@ const CLEANUP_LOST_AFTER: Duration = Duration::from_secs(600);
 /// How wrong the wall clock may become.
 const CLOCK_ERROR_MAX_US: i64 = 3_600_000_000;
 
+/// What the marks and leaves of one instant may be over the limit of the journal.
+const BACKLOG_SLACK_BYTES: u64 = 4_000;
+
 /// A running process.
 pub struct Process {
     pub boot: u64,
@@ -333,6 +336,16 @@ impl Process {
     pub fn wake_writer(&self) {
         if self.ledger.has_queued() {
             self.writer.notify_one();
+            self.check_backlog();
+        }
+    }
+
+    /// Joins are refused early enough for the leaves to have room.
+    fn check_backlog(&self) {
+        let bytes_max = self.world.plan.limits.journal_bytes_max;
+        let backlog = self.ledger.status().backlog_bytes;
+        if backlog > bytes_max + BACKLOG_SLACK_BYTES {
+            self.world.violate("backlog", format!("{backlog} bytes wait where {bytes_max} may"));
         }
     }
 

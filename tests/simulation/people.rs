@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use rollcall_core::{InviteId, SessionId, Timestamp};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rollcall_core::{InviteId, ParticipantId, SessionId, Timestamp};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::executor::Group;
 use super::tab::{Next, Tab};
@@ -11,6 +15,9 @@ use super::world::{Phase, World};
 
 /// Tabs that one seed may open beside the first ones.
 const EXTRA_TABS_MAX: u64 = 12;
+
+/// Whom a forged token is for.
+pub const FORGED_PARTICIPANT: ParticipantId = ParticipantId(Uuid::from_u128(0xf0));
 
 /// A hidden page wakes up this often.
 const HIDDEN_PING_INTERVAL: Duration = Duration::from_secs(60);
@@ -300,7 +307,10 @@ async fn act(world: &World, person: &mut Person, tab: &mut Tab, stay: &mut Stay)
         }
         Act::Leave => return Some(leave(world, tab).await),
         Act::Duplicate => open_another(world, Person { storage: Storage::default(), ..person.clone() }),
-        Act::StealResume => open_another(world, person.clone()),
+        Act::StealResume => {
+            let is_forged = world.dice().one_in(2);
+            open_another(world, if is_forged { forger(person) } else { person.clone() });
+        }
         Act::StopReading => {
             tab.reads_from = world.now() + world.dice().duration(Duration::from_secs(1)..=Duration::from_secs(20));
             tab.truth(|attempt| attempt.stopped_reading = true);
@@ -349,6 +359,22 @@ async fn leave(world: &World, tab: &mut Tab) -> End {
         }
     }
     End::Forgotten(world.dice().duration(Duration::from_secs(1)..=Duration::from_secs(40)))
+}
+
+/// Somebody who changes a resume token into one for somebody else.
+fn forger(person: &Person) -> Person {
+    let mut forger = person.clone();
+    if let Some(forged) = person.storage.resume.as_deref().and_then(forge) {
+        forger.storage.resume = Some(forged);
+    }
+    forger
+}
+
+fn forge(token: &str) -> Option<String> {
+    let (body, signature) = token.strip_prefix("rcr_")?.split_once('.')?;
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
+    claims["p"] = json!(FORGED_PARTICIPANT);
+    Some(format!("rcr_{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string())))
 }
 
 fn open_another(world: &World, person: Person) {

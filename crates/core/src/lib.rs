@@ -11,6 +11,7 @@
 pub mod chain;
 pub mod connection;
 pub mod ids;
+pub mod planted;
 pub mod presence;
 pub mod record;
 pub mod refusal;

@@ -20,8 +20,9 @@ pub struct Folded {
     pub participants: BTreeMap<Person, ParticipantFold>,
     /// Names given; personal data.
     pub names: BTreeMap<Person, NameFold>,
-    /// First use of each invite by each participant.
-    pub uses: BTreeMap<(InviteId, ParticipantId), Timestamp>,
+    /// First use of each invite by each participant, with the position of its record: where an invite is limited, the first
+    /// uses count.
+    pub uses: BTreeMap<(InviteId, ParticipantId), (usize, Timestamp)>,
     /// Connections that opened in this batch; they may have closed in it as well.
     pub opened: BTreeMap<ConnectionId, SpanFold>,
     /// Ends of connections that opened in an earlier batch.
@@ -180,7 +181,7 @@ impl Folded {
             }
             SessionFact::ParticipantJoined { .. } => {
                 fold.activity_at = fold.activity_at.max(Some(at));
-                self.joined(at, tenant, session, fact);
+                self.joined(index, at, tenant, session, fact);
             }
             SessionFact::ConnectionOpened { .. } => {
                 fold.activity_at = fold.activity_at.max(Some(at));
@@ -215,7 +216,7 @@ impl Folded {
         }
     }
 
-    fn joined(&mut self, at: Timestamp, tenant: TenantId, session: SessionId, fact: &SessionFact) {
+    fn joined(&mut self, index: usize, at: Timestamp, tenant: TenantId, session: SessionId, fact: &SessionFact) {
         let SessionFact::ParticipantJoined { participant, identity, verified, name, role, invite } = fact else {
             return;
         };
@@ -224,7 +225,7 @@ impl Folded {
             self.names.insert(person, NameFold { tenant, name: storable_text(name), at });
         }
         if let Some(invite) = invite {
-            self.uses.entry((*invite, *participant)).or_insert(at);
+            self.uses.entry((*invite, *participant)).or_insert((index, at));
         }
         let fold = self.participants.entry(person).or_default();
         let first_at = fold.arrived.as_ref().map_or(at, |arrival| arrival.first_at);

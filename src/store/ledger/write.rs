@@ -128,7 +128,8 @@ async fn write_uses(conn: &mut PgConnection, folded: &Folded) -> Result<(), Stor
         "src/store/queries/ledger_invite_uses.sql",
         &folded.uses.keys().map(|(invite, _)| invite.0).collect::<Vec<_>>(),
         &folded.uses.keys().map(|(_, participant)| participant.0).collect::<Vec<_>>(),
-        &folded.uses.values().map(|at| to_utc(*at)).collect::<Vec<_>>(),
+        &folded.uses.values().map(|(_, at)| to_utc(*at)).collect::<Vec<_>>(),
+        &folded.uses.values().map(|(index, _)| *index as i64).collect::<Vec<_>>(),
     )
     .execute(conn)
     .await?;

@@ -26,17 +26,40 @@ pub struct Database {
 
 impl Database {
     pub async fn new() -> Self {
+        Self::made_from(TEMPLATE).await
+    }
+
+    async fn made_from(template: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let cluster = cluster().await;
         let name = format!("test_{}", NEXT.fetch_add(1, Relaxed));
         let mut admin = admin().await;
         // Only names of our own making come in here.
-        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"));
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"));
         admin.execute(create).await.expect("database created");
         admin.close().await.expect("closed");
         let url = cluster.postgres.database_url(&name);
         let pool = PgPool::connect_lazy(&url).expect("a URL of ours");
         Self { name, url, pool }
+    }
+
+    /// A copy of this database. Nobody may be connected to it.
+    pub async fn copy(&self) -> Self {
+        Self::made_from(&self.name).await
+    }
+
+    /// Frees its disk space. Nobody may be connected to it.
+    pub async fn discard(self) {
+        let mut admin = admin().await;
+        let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE {}", self.name));
+        admin.execute(drop).await.expect("dropped");
+        admin.close().await.expect("closed");
+    }
+
+    /// Takes connections again after its pool was closed.
+    pub fn reopened(&self) -> Self {
+        let pool = PgPool::connect_lazy(&self.url).expect("a URL of ours");
+        Self { name: self.name.clone(), url: self.url.clone(), pool }
     }
 
     pub async fn store(&self) -> Store {

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use rollcall::store::{BatchOutcome, EpochState};
-use rollcall_core::{Epoch, Fact, Record, Timestamp};
+use rollcall_core::{Epoch, Fact, Record, SessionFact, Timestamp};
 
 use super::rows::{MarkRow, RefusedRow};
 use super::{Model, raise};
+
+/// A state that this database does not take, as if somebody had put a constraint on the trail: what a record that is
+/// refused as data looks like.
+pub const POISON: &str = r#""poison""#;
 
 impl Model {
     /// Applies the records `first_seq..` that are not in yet, and renews the lease. Returns what came of it, and how many
@@ -22,19 +26,22 @@ impl Model {
         let last_seq = first_seq + records.len() as i64 - 1;
         let Some(row) = self.epochs.get(&epoch) else { return (BatchOutcome::Fenced { state: None }, 0) };
         let applied_seq = row.applied_seq;
-        // Whether the batch is in is told whatever became of the epoch.
-        if !records.is_empty() && applied_seq >= last_seq {
-            return (BatchOutcome::AlreadyApplied { applied_seq }, 0);
-        }
-        if row.state != EpochState::Active {
-            return (BatchOutcome::Fenced { state: Some(row.state) }, 0);
-        }
-        if applied_seq < first_seq - 1 {
-            return (BatchOutcome::Regressed { applied_seq }, 0);
+        let is_active = row.state == EpochState::Active;
+        if !is_active || applied_seq != first_seq - 1 {
+            // Whether the batch is in is told whatever became of the epoch.
+            if applied_seq >= last_seq {
+                return (BatchOutcome::AlreadyApplied { applied_seq }, 0);
+            }
+            if !is_active {
+                return (BatchOutcome::Fenced { state: Some(row.state) }, 0);
+            }
+            if applied_seq < first_seq - 1 {
+                return (BatchOutcome::Regressed { applied_seq }, 0);
+            }
         }
         let (mut audit_rows, mut refused) = (0, 0);
         for (seq, record) in (first_seq..).zip(records).filter(|(seq, _)| *seq > applied_seq) {
-            if self.cannot_take(record) {
+            if cannot_be_stored(record) {
                 self.refused.push(RefusedRow { epoch, seq, record: record.clone() });
                 refused += 1;
             } else {
@@ -67,4 +74,8 @@ impl Model {
             }
         }
     }
+}
+
+fn cannot_be_stored(record: &Record) -> bool {
+    matches!(&record.fact, Fact::Session { fact: SessionFact::StateUpdated { state, .. }, .. } if &**state == POISON)
 }

@@ -1,24 +1,11 @@
 //! What one record changes.
 
-use rollcall_core::{
-    ConnectionId, Epoch, Fact, Heard, LeaveReason, Record, SessionFact, SessionId, TenantId, Timestamp,
-};
+use rollcall_core::{ConnectionId, Epoch, Heard, LeaveReason, SessionFact, SessionId, TenantId, Timestamp};
 
 use super::rows::{AuditRow, Event, ParticipantRow, Presence, SpanRow};
 use super::{Model, raise};
 
 impl Model {
-    /// The one thing in a record of ours that the tables refuse: one use of a limited invite too many.
-    pub(super) fn cannot_take(&self, record: &Record) -> bool {
-        let Fact::Session { fact: SessionFact::ParticipantJoined { participant, invite: Some(invite), .. }, .. } =
-            &record.fact
-        else {
-            return false;
-        };
-        let is_new = !self.invite_uses.contains_key(&(*invite, *participant));
-        self.invites.get(invite).is_some_and(|row| is_new && row.max_uses.is_some_and(|max| row.uses >= max))
-    }
-
     /// Evidence of a connection, also of one that has closed meanwhile.
     pub(super) fn apply_heard(&mut self, epoch: Epoch, line: &Heard) {
         let Some(span) = self.spans.get_mut(&ConnectionId { epoch, counter: line.counter }) else { return };

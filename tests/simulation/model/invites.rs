@@ -66,12 +66,14 @@ impl Model {
         self.invites.values().filter(is_wanted).take(limit).cloned().collect()
     }
 
-    /// An invite that is gone is still named in the trail, but has no uses.
+    /// Whoever was in was in, also by an invite that is gone or was used up by others since a restore; but only as many
+    /// uses are counted as the invite has.
     pub(super) fn note_use(&mut self, invite: InviteId, participant: ParticipantId, at: Timestamp) {
         let Some(row) = self.invites.get_mut(&invite) else { return };
-        self.invite_uses.entry((invite, participant)).or_insert_with(|| {
+        let is_new = !self.invite_uses.contains_key(&(invite, participant));
+        if is_new && row.max_uses.is_none_or(|max| row.uses < max) {
             row.uses += 1;
-            at
-        });
+            self.invite_uses.insert((invite, participant), at);
+        }
     }
 }

@@ -56,10 +56,6 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     pub fn add_tenant(&mut self, tenant: TenantId, identity_salt: [u8; 32]) {
         self.tenants.insert(tenant, identity_salt);
     }

@@ -2,6 +2,7 @@
 //! Postgres holds at the end, what people saw, and what the director did.
 
 mod admissions;
+mod rooms;
 mod sessions;
 mod spans;
 mod trail;
@@ -56,6 +57,7 @@ pub fn check(world: &World) {
         let excused = spans::check(&case, &mut findings);
         sessions::check(&case, &mut findings);
         admissions::check(&case, &mut findings);
+        rooms::check(&case, &mut findings);
         (findings, excused)
     };
     world.truth().excused += excused;

@@ -25,6 +25,7 @@ pub fn check(case: &Case<'_>, findings: &mut Findings) -> u64 {
             Some(_) if is_amended(case, *id) && case.world.plan.faults.clock_steps => excused += 1,
             Some(attempt) => {
                 check_over(case, (*id, span), attempt, findings);
+                check_marked(case, (*id, span), attempt, findings);
                 excused += u64::from(!check_missing(case, (*id, span), attempt, findings));
                 check_reason(case, (*id, span), reason, attempt, findings);
             }
@@ -73,6 +74,23 @@ fn check_over(case: &Case<'_>, (id, span): (ConnectionId, &SpanRow), attempt: &A
     }
     if until < from {
         findings.push(("never over", format!("{id} ends before it begins: {span:?}")));
+    }
+}
+
+/// After a crash all that was heard up to the marks before it is billed, not only excused.
+fn check_marked(case: &Case<'_>, (id, span): (ConnectionId, &SpanRow), attempt: &Attempt, findings: &mut Findings) {
+    let (limits, boot) = (&case.world.plan.limits, &case.truth.boots[&attempt.boot]);
+    let crashed = matches!(span.end, Some((_, LeaveReason::NodeCrash)));
+    let Some(marks_until) = boot.stopping_at.or(boot.ended_at).min(boot.ended_at) else { return };
+    let is_troubled = !case.truth.disk_troubles.is_empty() || case.world.plan.faults.sync_failure > 0;
+    if !crashed || is_troubled || attempt.flooded || limits.journal_bytes_max < 1 << 20 {
+        return;
+    }
+    let heard = attempt.link.last_heard();
+    let marked_until = marks_until - limits.mark_interval * 2 - limits.sync_max * 4;
+    let (_, until) = interval(case, id, span);
+    if heard <= marked_until && until < heard {
+        findings.push(("evidence is kept", format!("{id} was heard until {heard:?}, crash at {marks_until:?}: {span:?}")));
     }
 }
 

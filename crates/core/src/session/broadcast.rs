@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::deadlines::TimerKey;
 use super::{Effect, Event, Participant, Recipients, Session, State};
 use crate::ids::ParticipantId;
+use crate::planted;
 use crate::presence::{ParticipantView, PresenceDiff, Snapshot};
 use crate::time::Timestamp;
 use crate::words::LeaveReason;
@@ -64,6 +65,8 @@ impl Session {
             match (self.participants.get(&id), pending.known) {
                 (Some(participant), true) => diff.updates.push(participant.view(id, now)),
                 (Some(participant), false) => diff.joins.push(participant.view(id, now)),
+                (None, _)
+                    if planted!("mixed_diff_loses_leaves") && !(diff.joins.is_empty() && diff.updates.is_empty()) => {}
                 (None, known) if known || pending.shown.load(Relaxed) => {
                     diff.leaves.push((id, pending.left.unwrap_or(LeaveReason::Closed)));
                 }
@@ -73,7 +76,9 @@ impl Session {
         if diff.joins.is_empty() && diff.updates.is_empty() && diff.leaves.is_empty() {
             return;
         }
-        self.seq += 1;
+        if !planted!("diffs_keep_one_number") {
+            self.seq += 1;
+        }
         effects.push(Effect::Deliver { to: Recipients::All, event: Event::Presence(diff) });
     }
 

@@ -2,6 +2,7 @@
 
 use super::{CloseReason, Connection, Effect, Event, Member, Recipients, Session, SessionSpec, State};
 use crate::ids::{InviteId, ParticipantId};
+use crate::planted;
 use crate::record::SessionFact;
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
@@ -32,7 +33,7 @@ impl Session {
     ) {
         self.state = State::Ended { reason, at };
         self.frozen = false;
-        if !recorded {
+        if !recorded || planted!("end_recorded_twice") {
             self.record(SessionFact::SessionEnded { reason, by }, at, effects);
         }
         effects.push(Effect::Deliver { to: Recipients::All, event: Event::Ended { reason } });
@@ -75,6 +76,9 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         self.require_active()?;
+        if planted!("revoke_closes_nobody") {
+            return Ok(());
+        }
         let ids: Vec<_> = self.participants.keys().copied().collect();
         for id in ids {
             let closed = self.close_where(id, CloseReason::InviteRevoked, now, effects, |connection| {
@@ -97,8 +101,11 @@ impl Session {
     ) -> usize {
         let Some(participant) = self.participants.get(&id) else { return 0 };
         let connections = participant.connections.iter().filter(|connection| wanted(connection));
-        let members: Vec<_> =
-            connections.map(|connection| Member { participant: id, connection: connection.id }).collect();
+        let tabs_max = if planted!("kick_leaves_second_tab") { 1 } else { usize::MAX };
+        let members: Vec<_> = connections
+            .map(|connection| Member { participant: id, connection: connection.id })
+            .take(tabs_max)
+            .collect();
         for member in &members {
             self.begin_close(*member, reason, now, effects);
         }
@@ -115,7 +122,7 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         let alone = self.participants.get(&id).is_some_and(|participant| participant.connections.is_empty());
-        if alone {
+        if alone || planted!("one_tab_leaves_for_all") {
             self.remove_participant(id, reason, by, at, effects);
         } else {
             self.settle_status(id, at, effects);

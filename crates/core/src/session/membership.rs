@@ -8,6 +8,7 @@ use super::{
     Session, SessionView, Warned,
 };
 use crate::ids::ParticipantId;
+use crate::planted;
 use crate::record::SessionFact;
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
@@ -40,16 +41,17 @@ impl Session {
         token_expires_at: Option<Timestamp>,
     ) -> Result<(), Refusal> {
         self.require_active()?;
-        if self.stands_still() {
+        if (self.frozen && !planted!("joins_while_ending")) || (self.drained && !planted!("drain_lets_joins_in")) {
             return Err(Refusal::SessionEnding);
         }
-        if self.kicked.contains(&participant) {
+        if self.kicked.contains(&participant) && !planted!("kicked_may_return") {
             return Err(Refusal::Kicked);
         }
         if token_expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Err(Refusal::TokenExpired);
         }
-        let is_full = self.spec.participants_max.is_some_and(|max| self.participants.len() >= max as usize);
+        let surplus = usize::from(planted!("one_too_many_in_the_room"));
+        let is_full = self.spec.participants_max.is_some_and(|max| self.participants.len() >= max as usize + surplus);
         if is_full && !self.participants.contains_key(&participant) {
             return Err(Refusal::SessionFull);
         }
@@ -123,7 +125,9 @@ impl Session {
     }
 
     fn open(&mut self, join: Join, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.disarm_grace_timer(join.participant);
+        if !planted!("return_does_not_stop_the_grace") {
+            self.disarm_grace_timer(join.participant);
+        }
         let Some(participant) = self.participants.get_mut(&join.participant) else { return };
         participant.gone_at = None;
         participant.connections.push(Connection {
@@ -277,6 +281,8 @@ impl Session {
         let evidence_at = closing.clock.evidence_at().max(closing.connected_at);
         let end = match proof {
             CloseProof::Observed => closed_at,
+            CloseProof::Silent if planted!("span_ends_at_detection") => closed_at,
+            CloseProof::Silent if planted!("grace_is_billed") => evidence_at.min(closed_at) + self.policy.grace,
             CloseProof::Silent => evidence_at.min(closed_at),
         }
         .max(closing.connected_at);

@@ -24,6 +24,7 @@ pub use types::{
 
 use crate::connection::ConnectionClock;
 use crate::ids::{ConnectionId, InviteId, ParticipantId};
+use crate::planted;
 use crate::record::{Fact, Record, SessionFact};
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
@@ -236,6 +237,9 @@ impl Session {
     }
 
     fn latest_activity(&self) -> Timestamp {
+        if planted!("idle_end_ignores_pings") {
+            return self.last_activity_at;
+        }
         let connections = self.participants.values().flat_map(|participant| &participant.connections);
         connections.map(|connection| connection.clock.activity_at()).fold(self.last_activity_at, Timestamp::max)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::deadlines::TimerKey;
 use super::{CloseReason, CrashedConnection, Effect, Participant, RestoredParticipant, Session, Testimony};
 use crate::ids::ParticipantId;
+use crate::planted;
 use crate::record::SessionFact;
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
@@ -72,7 +73,11 @@ impl Session {
         testimony: Testimony,
         effects: &mut Vec<Effect>,
     ) {
-        let end = testimony.closed_after.min(crashed.mark_at);
+        let end = if planted!("testimony_is_not_bounded") {
+            testimony.closed_before
+        } else {
+            testimony.closed_after.min(crashed.mark_at)
+        };
         let doubtful = crashed.mark_at.since(crashed.disconnected_at) > BELIEF_MAX;
         if doubtful || end <= crashed.disconnected_at {
             return;

@@ -4,6 +4,7 @@
 use super::deadlines::TimerKey;
 use super::{CloseReason, Connection, Effect, Event, Recipients, Session, State, Warned};
 use crate::ids::ParticipantId;
+use crate::planted;
 use crate::record::SessionFact;
 use crate::time::Timestamp;
 use crate::words::{Actor, LeaveReason, SessionEndReason, Status, WarningCause};
@@ -59,7 +60,9 @@ impl Session {
             self.withdraw_warning(ends_at, effects);
         }
         self.warn_if_due(ends_at, cause, now, effects);
-        self.arm_session_timer(now);
+        if !planted!("look_is_not_repeated") {
+            self.arm_session_timer(now);
+        }
     }
 
     fn warn_if_due(&mut self, ends_at: Timestamp, cause: WarningCause, now: Timestamp, effects: &mut Vec<Effect>) {
