@@ -1,6 +1,6 @@
 //! Sockets: accepting, the handshake, one task for each connection.
 //!
-//! Reading order: [`accept`] (TCP and HTTP), [`handshake`] (upgrade, origin, first frame, join), [`connection`] (the life
+//! Reading order: [`accept`] (TCP and HTTP), [`lobby`] (how many HTTP connections), [`handshake`] (upgrade, origin, first frame, join), [`connection`] (the life
 //! of a socket), [`socket`] (reads and writes frames), [`frame`] (how they are laid out), [`convert`] (core ↔ wire).
 
 mod accept;
@@ -11,6 +11,8 @@ mod frame;
 mod gate;
 mod handshake;
 mod host;
+mod lobby;
+mod patient;
 mod rate;
 mod socket;
 mod threads;
@@ -19,9 +21,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use accept::{Listener, serve};
+pub use accept::{HttpConnections, Listener, serve};
 pub use gate::{AddressLimits, Gate, Unauthenticated};
 pub use handshake::upgrade;
+pub use lobby::{Lobby, LobbyLimits};
 pub use threads::SocketThreads;
 
 use crate::admission::Admission;

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 
 use super::WsOptions;
 use super::frame::ServerHead;
+use super::patient::Patient;
 
 /// Bytes read at once.
 const RECEIVE_BYTES: usize = 16 * 1024;
@@ -112,9 +113,10 @@ impl Socket {
     /// The connection is not a plain TCP stream; that is a mistake of the accept loop.
     pub(super) fn new(upgraded: Upgraded, options: &WsOptions) -> io::Result<Self> {
         let parts = upgraded
-            .downcast::<TokioIo<TcpStream>>()
+            .downcast::<TokioIo<Patient>>()
             .map_err(|_| io::Error::other("the upgraded connection is not a TCP stream"))?;
-        let mut socket = Self::over(parts.io.into_inner(), options.frame_bytes_max, options.message_bytes_max);
+        let mut socket =
+            Self::over(parts.io.into_inner().into_inner(), options.frame_bytes_max, options.message_bytes_max);
         if !parts.read_buf.is_empty() {
             socket.rest().partial = parts.read_buf.to_vec();
         }
