@@ -6,7 +6,7 @@ use std::str::FromStr;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use rollcall_protocol::ErrorCode;
@@ -147,14 +147,22 @@ impl FromRequestParts<ApiState> for QueryFields {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Problem> {
-        let text = parts.uri.query().unwrap_or_default();
+        Ok(Self::of(&parts.uri)?)
+    }
+}
+
+impl QueryFields {
+    /// # Errors
+    /// The query is too long or no text. What is wrong with single fields is said by [`QueryFields::finish`].
+    pub(super) fn of(uri: &Uri) -> Result<Self, Violations> {
+        let text = uri.query().unwrap_or_default();
         if text.len() > QUERY_BYTES_MAX {
             let detail = format!("the query has more than {QUERY_BYTES_MAX} bytes");
-            return Err(Violations::one("?", detail).into());
+            return Err(Violations::one("?", detail));
         }
-        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         let Ok(axum::extract::Query(pairs)) = pairs else {
-            return Err(Violations::one("?", "the query is not valid UTF-8").into());
+            return Err(Violations::one("?", "the query is not valid UTF-8"));
         };
         let mut query = Self { values: BTreeMap::new(), known: Vec::new(), violations: Violations::default() };
         for (name, value) in pairs {
@@ -164,9 +172,7 @@ impl FromRequestParts<ApiState> for QueryFields {
         }
         Ok(query)
     }
-}
 
-impl QueryFields {
     /// An empty value counts as absent, as forms send it.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);

@@ -8,6 +8,8 @@ mod close_guard;
 mod connection;
 mod convert;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gate;
 mod handshake;
 mod host;

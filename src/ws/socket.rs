@@ -4,6 +4,8 @@
 //! unmasked and understood; what is written goes to the system at once. Only a frame that is not whole, and one that the
 //! system does not take, cost memory, and only for that time (docs/adr/0011-own-framing.md).
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod compare;
 #[cfg(test)]
 mod fuzz;
 mod receive;
