@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -130,14 +131,20 @@ async fn serve_connection(
     }
     let place = Arc::new(place);
     let counted = place.clone();
+    // A request that has a length too may have been cut elsewhere by the proxy in front of us, and what follows would be
+    // somebody else's. So nothing follows a body in chunks (RFC 9112, 6.1).
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(ConnectInfo(address));
         let (mut router, place) = (router.clone(), counted.clone());
+        let is_last = request.headers().contains_key(TRANSFER_ENCODING);
         async move {
             place.busy();
-            let answer = router.call(request).await;
+            let mut answer = router.call(request).await;
             place.idle();
+            if let (true, Ok(answer)) = (is_last, &mut answer) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             answer
         }
     });

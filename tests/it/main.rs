@@ -16,5 +16,6 @@ mod invites;
 mod journal;
 mod outage;
 mod presence;
+mod security;
 mod sessions;
 mod usage_export;
