@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -44,6 +44,10 @@ impl<T: FromFields> FromRequest<ApiState> for Input<T> {
         let (parts, body) = request.into_parts();
         let key = idempotency_key(&parts.headers)?;
         let bytes_max = state.settings.body_bytes_max;
+        // A length that is announced need not be waited for.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(too_large(bytes_max));
+        }
         let body = axum::body::to_bytes(body, bytes_max).await.map_err(|error| unreadable(&error, bytes_max))?;
         if !body.is_empty() {
             require_json(&parts.headers)?;
@@ -54,11 +58,15 @@ impl<T: FromFields> FromRequest<ApiState> for Input<T> {
     }
 }
 
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(ErrorCode::PayloadTooLarge, format!("the body has more than {bytes_max} bytes"))
+}
+
 fn unreadable(error: &axum::Error, bytes_max: usize) -> Problem {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if error.to_string().contains("length limit exceeded") {
-            return Problem::new(ErrorCode::PayloadTooLarge, format!("the body has more than {bytes_max} bytes"));
+            return too_large(bytes_max);
         }
         source = error.source();
     }

@@ -205,17 +205,18 @@ async fn a_resume_token_shown_again_is_the_same_person_until_that_person_is_out(
     let guests = app.invite(&session, json!({ "max_uses": 1 })).await;
     let hosts = app.invite(&session, json!({ "role": "host" })).await;
     let mut host = app.join(&hosts.token, "Host").await;
-    let ann = app.join(&guests.token, "Ann").await;
+    let mut ann = app.join(&guests.token, "Ann").await;
     let stolen = ann.resume().to_owned();
-    // It is no second person, no second use of the invite, and no time that counts twice.
-    let again = Client::join_with(&app.url, json!({ "token": stolen, "identity": "mallory", "name": "Mallory" })).await;
+    // It is no second person, no second use of the invite, and no time that counts twice; and whoever had it notices.
+    let mut again =
+        Client::join_with(&app.url, json!({ "token": stolen, "identity": "mallory", "name": "Mallory" })).await;
     assert_eq!((again.participant(), &again.joined["self"]["role"]), (ann.participant(), &json!("guest")));
     assert_eq!(again.joined["self"]["identity"], ann.joined["self"]["identity"]);
+    assert_eq!(ann.closed().await, 4010);
     app.eventually_counts("select count(*) from rollcall.participants", 2).await;
     assert_eq!(app.database.number("select max(uses) from rollcall.invites where max_uses is not null").await, 1);
     host.send(json!({ "type": "kick", "participant_id": ann.participant() })).await;
-    let mut ann = ann;
-    assert_eq!(ann.closed().await, 4001);
+    assert_eq!(again.closed().await, 4001);
     assert_eq!(refusal(&app, &stolen).await, Some(("kicked".to_owned(), 4001)));
     // Of an invite that was withdrawn, and of a session that is over.
     let resume = host.resume().to_owned();
