@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::store::mapping::{JSON_NUMBER_MAX, holds_number_beyond};
+
 /// Longest `external_id`, in bytes. Longer ones are refused.
 pub const EXTERNAL_ID_BYTES_MAX: usize = 255;
 /// Longest `title`, in characters.
@@ -108,6 +110,9 @@ impl Violations {
         }
         if metadata.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
             self.add(pointer, "must not contain the character U+0000, which Postgres cannot store");
+        }
+        if metadata.values().any(holds_number_beyond) {
+            self.add(pointer, format!("must not contain a number beyond {JSON_NUMBER_MAX:e}"));
         }
     }
 

@@ -22,7 +22,7 @@ use super::json::{self, FromFields, INSTANT_FORM, parse_instant, unknown_field};
 use crate::control::{Repeatable, Violations};
 
 /// Longest Idempotency-Key, in bytes.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+pub(super) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Longest query string, in bytes.
 const QUERY_BYTES_MAX: usize = 4 * 1024;
 pub const LIMIT_DEFAULT: i64 = 50;
@@ -181,10 +181,22 @@ impl QueryFields {
         Ok(query)
     }
 
-    /// An empty value counts as absent, as forms send it.
+    /// An empty value is a value: a script whose variable is empty must not get a bill of all times.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
-        self.values.remove(name).filter(|text| !text.is_empty())
+        self.values.remove(name)
+    }
+
+    /// An empty value counts as absent, as forms send it.
+    pub fn optional_text(&mut self, name: &'static str) -> Option<String> {
+        self.text(name).filter(|text| !text.is_empty())
+    }
+
+    /// A text to search for.
+    pub fn search(&mut self, name: &'static str, characters_max: usize) -> Option<String> {
+        let text = self.optional_text(name)?;
+        self.violations.characters(&format!("?{name}"), &text, characters_max);
+        Some(text)
     }
 
     /// A short text without control characters.
@@ -205,7 +217,7 @@ impl QueryFields {
     }
 
     pub fn required_instant(&mut self, name: &'static str) -> DateTime<Utc> {
-        if self.values.get(name).is_none_or(String::is_empty) {
+        if !self.values.contains_key(name) {
             self.violations.add(format!("?{name}"), "is required");
         }
         self.instant(name).unwrap_or_default()
@@ -240,7 +252,8 @@ impl QueryFields {
     }
 
     pub fn cursor<T>(&mut self, decode: impl FnOnce(&str) -> Result<T, CursorError>) -> Option<T> {
-        let text = self.text("cursor")?;
+        // Empty on the first page, so that a loop need not tell it from the others.
+        let text = self.optional_text("cursor")?;
         match decode(&text) {
             Ok(place) => Some(place),
             Err(error) => {

@@ -35,7 +35,7 @@ fn read_query(uri: &Uri) {
     let limit = query.limit();
     assert!((1..=super::extract::LIMIT_MAX).contains(&limit));
     query.one_of("status", &["active", "ended"]);
-    query.short_text("q", 100);
+    query.search("q", 100);
     query.id("session_id");
     query.instant("from");
     query.required_instant("to");

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod readiness;
 pub mod routes;
+mod rules;
 #[cfg(test)]
 mod tests;
 

@@ -12,6 +12,10 @@ const TEXTS: [&str; 6] =
 /// The bit of an opcode that marks control frames.
 const CONTROL: u8 = 0x08;
 
+fn draw_bytes(draw: &mut Draw, length: usize) -> Vec<u8> {
+    (0..length).map(|_| draw.next() as u8).collect()
+}
+
 fn draw_text(draw: &mut Draw) -> Vec<u8> {
     let long = if draw.one_in(6) { 30 } else { 1 };
     TEXTS[draw.below(TEXTS.len())].repeat(1 + draw.below(long)).into_bytes()
@@ -30,7 +34,7 @@ fn push_frame(stream: &mut Vec<u8>, draw: &mut Draw, first: u8, payload: &[u8]) 
             stream.extend((length as u64).to_be_bytes());
         }
     }
-    let mask = draw.bytes(4);
+    let mask = draw_bytes(draw, 4);
     stream.extend(&mask);
     stream.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
@@ -45,7 +49,7 @@ fn push_message(stream: &mut Vec<u8>, draw: &mut Draw) {
         10..=12 => {
             let length_max = if draw.one_in(4) { 130 } else { 20 };
             let length = draw.below(length_max);
-            let payload = draw.bytes(length);
+            let payload = draw_bytes(draw, length);
             push_frame(stream, draw, 0x89, &payload);
         }
         13 => push_frame(stream, draw, 0x8a, b"unasked"),

@@ -171,3 +171,32 @@ async fn text_that_misleads_the_eye_is_refused_or_made_readable() {
         assert_eq!(own["name"], Value::Null, "{unseen:?}");
     }
 }
+
+/// Postgres writes a number out in full, and not every one it wrote could be read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_cannot_be_read_again_is_not_stored() {
+    let app = TestApp::start().await;
+    let (session, token) = app.room().await;
+    let call = |method: reqwest::Method, path: String| {
+        let metadata = r#"{"metadata":{"a":[-1.7976931348623157e308]}}"#;
+        let request = reqwest::Client::new().request(method, format!("{}{path}", app.url)).bearer_auth(&app.api.key);
+        request.header("content-type", "application/json").body(metadata).send()
+    };
+    for (method, path) in [
+        (reqwest::Method::POST, "/v1/sessions".to_owned()),
+        (reqwest::Method::PATCH, format!("/v1/sessions/{session}")),
+    ] {
+        assert_eq!(call(method, path).await.expect("answered").status(), 400);
+    }
+    assert_eq!(app.api.get("/v1/sessions").await.0, 200);
+    let mut ann = app.join(&token, "Ann").await;
+    ann.send(json!({ "type": "update", "state": "before" })).await;
+    ann.send_raw(r#"{"type":"update","state":{"a":1.7976931348623157e308}}"#).await;
+    ann.ping(Some(true)).await;
+    app.eventually_counts("select count(*) from rollcall.session_audit_log where event_type = 'state_updated'", 2)
+        .await;
+    for path in ["participants", "presence", "audit"] {
+        let (status, answer) = app.api.get(&format!("/v1/sessions/{session}/{path}")).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+}
