@@ -180,9 +180,8 @@ impl App {
             ),
         );
         let router = self.router();
-        let header_timeout = self.config.ws.header_timeout_s.duration();
-        let accept =
-            crate::ws::serve(listener, router, header_timeout, self.connections.clone(), self.accepting.clone());
+        let limits = boot::http_connections(&self.config);
+        let accept = crate::ws::serve(listener, router, limits, self.connections.clone(), self.accepting.clone());
         self.lifecycle.spawn("ws.accept", accept);
         if let Some(embedded) = &self.embedded {
             let (died, lifecycle) = (embedded.died(), self.lifecycle.clone());

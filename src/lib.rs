@@ -14,6 +14,8 @@ pub mod config;
 pub mod control;
 pub mod embedded_pg;
 pub mod feed;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod hub;
 pub mod ledger;

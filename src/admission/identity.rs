@@ -1,5 +1,6 @@
 //! Who somebody is inside a session.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,6 +10,7 @@ use sha2::Sha256;
 use uuid::Builder;
 
 use super::AdmissionError;
+use crate::control::validation::{is_blank, is_misleading};
 
 /// Longest identity in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 128;
@@ -35,20 +37,50 @@ pub(super) fn checked_identity(request: &JoinRequest) -> Result<Option<Arc<str>>
 }
 
 pub(super) fn checked_name(request: &JoinRequest) -> Result<Option<Arc<str>>, AdmissionError> {
-    checked(request.name.as_deref(), NAME_BYTES_MAX)
+    checked(request.name.as_deref().map(readable).as_deref(), NAME_BYTES_MAX)
 }
 
 fn checked(text: Option<&str>, bytes_max: usize) -> Result<Option<Arc<str>>, AdmissionError> {
     match text.map(str::trim) {
-        None | Some("") => Ok(None),
-        Some(text) if text.len() > bytes_max || text.chars().any(char::is_control) => Err(AdmissionError::Identity),
-        Some(text) => Ok(Some(text.into())),
+        Some(text) if is_fit(text, bytes_max) => Ok(Some(text.into())),
+        Some(text) if !text.is_empty() && !is_blank(text) => Err(AdmissionError::Identity),
+        None | Some(_) => Ok(None),
+    }
+}
+
+/// Whether a text can be shown and compared as it is.
+pub(super) fn is_fit(text: &str, bytes_max: usize) -> bool {
+    !is_blank(text) && text.len() <= bytes_max && !text.chars().any(|one| one.is_control() || is_misleading(one))
+}
+
+/// A name as others see it. What would mislead them is left out rather than refused: telephones copy such characters along
+/// with a name, and nobody would know what is wrong with it.
+pub(super) fn readable(name: &str) -> Cow<'_, str> {
+    if name.chars().any(is_misleading) {
+        Cow::Owned(name.chars().filter(|one| !is_misleading(*one)).collect())
+    } else {
+        Cow::Borrowed(name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_made_readable_and_identities_are_not_touched() {
+        let request = |name: &str| {
+            let fields = serde_json::json!({ "token": "t", "name": name, "identity": name });
+            serde_json::from_value::<JoinRequest>(fields).expect("a join")
+        };
+        let name = |text: &str| checked_name(&request(text)).map(|name| name.map(|name| name.to_string()));
+        assert_eq!(name("\u{2068}Ann\u{2069} \u{202e}nnA").ok().flatten().as_deref(), Some("Ann nnA"));
+        assert_eq!(name(" \u{200b}\u{3164} ").ok(), Some(None), "nothing to be seen is no name");
+        assert!(name("a\u{0}b").is_err() && name(&"x".repeat(129)).is_err());
+        let identity = |text: &str| checked_identity(&request(text));
+        assert!(identity("ann\u{200b}").is_err(), "another identity that looks the same");
+        assert_eq!(identity("ann").ok().flatten().as_deref(), Some("ann"));
+    }
 
     #[test]
     fn participants_are_stable_and_distinct() {

@@ -10,7 +10,7 @@ use rollcall_protocol::ErrorCode;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::identity::{IDENTITY_BYTES_MAX, NAME_BYTES_MAX};
+use super::identity::{IDENTITY_BYTES_MAX, NAME_BYTES_MAX, is_fit, readable};
 use crate::control::RootKey;
 
 /// Longest token in bytes.
@@ -104,6 +104,7 @@ pub(super) struct VerifiedClaims {
 struct RawClaims {
     sub: String,
     exp: i64,
+    nbf: Option<i64>,
     name: Option<String>,
     rollcall: Option<RollcallClaims>,
     #[serde(rename = "rollcall.role")]
@@ -159,15 +160,15 @@ impl JwtVerifier {
         if stay_until <= now {
             return Err(ErrorCode::TokenExpired);
         }
-        let fits = |text: &str, bytes_max| {
-            !text.trim().is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
-        };
-        if !fits(&claims.sub, IDENTITY_BYTES_MAX) {
+        if claims.nbf.is_some_and(|nbf| Timestamp(nbf.saturating_mul(1_000_000)) > now + LEEWAY) {
+            return Err(invalid);
+        }
+        if !is_fit(&claims.sub, IDENTITY_BYTES_MAX) {
             return Err(invalid);
         }
         let role = claims.rollcall.and_then(|claims| claims.role).or(claims.flat_role);
         let role = role.map_or(Ok(Role::guest()), |role| Role::parse(&role)).map_err(|_| invalid)?;
-        let name = claims.name.filter(|name| fits(name, NAME_BYTES_MAX));
+        let name = claims.name.map(|name| readable(&name).into_owned()).filter(|name| is_fit(name, NAME_BYTES_MAX));
         Ok(VerifiedClaims { identity: claims.sub, name, role, stay_until })
     }
 }

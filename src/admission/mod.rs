@@ -2,6 +2,8 @@
 //!
 //! Three kinds of tokens: invites (`rci_…`), resume tokens (`rcr_…`) and JWTs of the app. Each becomes a [`Grant`].
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod identity;
 mod jwt;
 mod resume;

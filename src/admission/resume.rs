@@ -71,7 +71,11 @@ impl ResumeSigner {
             stay_until: grant.stay_until,
             expires_at: (now + RESUME_VALID).min(grant.stay_until.unwrap_or(Timestamp::NEVER)),
         };
-        let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).expect("claims are plain data"));
+        self.seal(&serde_json::to_vec(&claims).expect("claims are plain data"))
+    }
+
+    pub(super) fn seal(&self, claims: &[u8]) -> String {
+        let body = URL_SAFE_NO_PAD.encode(claims);
         let mut mac = mac_with(&self.key);
         mac.update(body.as_bytes());
         format!("{PREFIX}{body}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))

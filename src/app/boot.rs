@@ -25,7 +25,7 @@ use crate::config::OriginPolicy;
 use crate::embedded_pg::{self, EmbeddedPostgres};
 use crate::ledger::{Flusher, JournalStorage, JournalWriter, recover, spawn_flusher};
 use crate::store::{StoreError, StoreOptions};
-use crate::ws::{AddressLimits, Server, SocketThreads};
+use crate::ws::{AddressLimits, HttpConnections, Lobby, LobbyLimits, Server, SocketThreads};
 
 /// Pause between attempts to reach the database at start.
 const DATABASE_RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -262,6 +262,19 @@ fn http_settings(config: &Config) -> HttpSettings {
         invite_checks_per_address_per_min: http.invite_checks_per_address_per_min,
         failed_keys_per_address_per_min: http.failed_keys_per_address_per_min,
         is_trusted_proxy: trusted_proxies(config),
+    }
+}
+
+pub(super) fn http_connections(config: &Config) -> HttpConnections {
+    let http = &config.http;
+    HttpConnections {
+        header_timeout: config.ws.header_timeout_s.duration(),
+        answer_stall_timeout: http.answer_stall_timeout_s.duration(),
+        lobby: Arc::new(Lobby::new(LobbyLimits {
+            connections_max: http.connections_max as usize,
+            connections_per_address_max: http.connections_per_address_max,
+            is_trusted_proxy: trusted_proxies(config),
+        })),
     }
 }
 

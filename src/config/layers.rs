@@ -157,10 +157,11 @@ impl Provider for Layer {
 
 /// What `dev` changes. It lies below the file, so that people can still try other values.
 fn dev_layer() -> Layer {
-    const LIFTED: [&str; 5] = [
+    const LIFTED: [&str; 6] = [
         "ws.connections_per_address_per_s",
         "ws.unauthenticated_per_address_max",
         "ws.failed_joins_per_address_per_min",
+        "http.connections_per_address_max",
         "http.invite_checks_per_address_per_min",
         "http.failed_keys_per_address_per_min",
     ];

@@ -6,6 +6,8 @@
 //! [`load`] is the only way in. It reports every fault at once, names the source of each value, and never prints a secret.
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod kinds;
 mod layers;
 mod network;

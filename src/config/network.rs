@@ -65,6 +65,14 @@ settings! {
         body_bytes_max: Bytes = Bytes::kib(64), in 1_024..=(16 << 20);
         /// How long a request may take, its body included, before it is answered 503.
         request_timeout_s: Seconds = Seconds(30), in 1..=600;
+        /// Open HTTP connections of this node; one that becomes a WebSocket is none any more. At the limit the one that has been
+        /// silent for longest is closed; when all have a request under way, new ones wait in the queue of the operating system.
+        connections_max: u32 = 10_000, in 10..=1_000_000;
+        /// Open HTTP connections from one address. More are answered 429 and closed. Trusted proxies are not limited. 0 lifts
+        /// the limit.
+        connections_per_address_max: u32 = 256, in 0..=1_000_000;
+        /// How long a client may take nothing of its answer before the connection is closed.
+        answer_stall_timeout_s: Seconds = Seconds(10), in 1..=600;
         /// Requests with one API key on average. More are answered 429 with `Retry-After`. 0 lifts the limit.
         requests_per_key_per_s: u32 = 100, in 0..=1_000_000;
         /// Requests with one API key at once.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::store::mapping::{JSON_NUMBER_MAX, holds_number_beyond};
+
 /// Longest `external_id`, in bytes. Longer ones are refused.
 pub const EXTERNAL_ID_BYTES_MAX: usize = 255;
 /// Longest `title`, in characters.
@@ -109,6 +111,9 @@ impl Violations {
         if metadata.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
             self.add(pointer, "must not contain the character U+0000, which Postgres cannot store");
         }
+        if metadata.values().any(holds_number_beyond) {
+            self.add(pointer, format!("must not contain a number beyond {JSON_NUMBER_MAX:e}"));
+        }
     }
 
     pub fn warnings(&mut self, pointer: &str, leads: &[i64]) {
@@ -121,13 +126,34 @@ impl Violations {
     }
 
     fn plain(&mut self, pointer: &str, text: &str) {
-        if text.trim().is_empty() {
+        if is_blank(text) {
             self.add(pointer, "must not be empty");
         }
         if text.chars().any(char::is_control) {
             self.add(pointer, "must not contain control characters");
         }
+        if text.chars().any(is_misleading) {
+            self.add(pointer, "must not contain invisible characters that reorder or split text");
+        }
     }
+}
+
+/// Characters that are not seen and change what is seen round them: overrides of the writing direction (as in "Trojan
+/// Source", CVE-2021-42574), line separators, and spaces without width. Joiners stay: emoji and Persian need them.
+pub fn is_misleading(character: char) -> bool {
+    matches!(character,
+        '\u{200b}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// Whether nothing of a text would be seen.
+pub fn is_blank(text: &str) -> bool {
+    // Joiners, direction marks, and the letters that Unicode has for "no letter here".
+    let is_unseen = |character| {
+        matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200c}'..='\u{200f}'
+            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0000}'..='\u{e01ef}')
+    };
+    text.chars().all(|character| character.is_whitespace() || is_misleading(character) || is_unseen(character))
 }
 
 fn holds_nul(value: &Value) -> bool {
@@ -157,7 +183,14 @@ mod tests {
         assert!(pointers(|v| v.characters("/t", &"é".repeat(200), TITLE_CHARACTERS_MAX)).is_empty());
         assert_eq!(pointers(|v| v.characters("/t", &"é".repeat(201), TITLE_CHARACTERS_MAX)), ["/t"]);
         assert_eq!(pointers(|v| v.bytes("/t", &"é".repeat(128), EXTERNAL_ID_BYTES_MAX)), ["/t"]);
-        for bad in ["", "  ", "a\u{0}b", "a\nb"] {
+        for good in
+            ["e\u{301}", "\u{1f469}\u{200d}\u{1f680}", "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}", "\u{5d0}\u{200f}"]
+        {
+            assert!(pointers(|v| v.characters("/t", good, 10)).is_empty(), "{good:?}");
+        }
+        let unseen = ["\u{200d}\u{fe0f}", "\u{3164}", "\u{200b}", "\u{e0041}"];
+        let misleading = ["a\u{202e}b", "\u{2066}a", "a\u{2028}b", "a\u{200b}b", "\u{feff}a"];
+        for bad in ["", "  ", "a\u{0}b", "a\nb", "a\u{85}b"].into_iter().chain(unseen).chain(misleading) {
             assert_eq!(pointers(|v| v.characters("/t", bad, 10)).first().map(String::as_str), Some("/t"), "{bad:?}");
         }
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use rollcall_protocol::ErrorCode;
@@ -22,7 +22,7 @@ use super::json::{self, FromFields, INSTANT_FORM, parse_instant, unknown_field};
 use crate::control::{Repeatable, Violations};
 
 /// Longest Idempotency-Key, in bytes.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+pub(super) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Longest query string, in bytes.
 const QUERY_BYTES_MAX: usize = 4 * 1024;
 pub const LIMIT_DEFAULT: i64 = 50;
@@ -44,6 +44,10 @@ impl<T: FromFields> FromRequest<ApiState> for Input<T> {
         let (parts, body) = request.into_parts();
         let key = idempotency_key(&parts.headers)?;
         let bytes_max = state.settings.body_bytes_max;
+        // A length that is announced need not be waited for.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(too_large(bytes_max));
+        }
         let body = axum::body::to_bytes(body, bytes_max).await.map_err(|error| unreadable(&error, bytes_max))?;
         if !body.is_empty() {
             require_json(&parts.headers)?;
@@ -54,11 +58,15 @@ impl<T: FromFields> FromRequest<ApiState> for Input<T> {
     }
 }
 
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(ErrorCode::PayloadTooLarge, format!("the body has more than {bytes_max} bytes"))
+}
+
 fn unreadable(error: &axum::Error, bytes_max: usize) -> Problem {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if error.to_string().contains("length limit exceeded") {
-            return Problem::new(ErrorCode::PayloadTooLarge, format!("the body has more than {bytes_max} bytes"));
+            return too_large(bytes_max);
         }
         source = error.source();
     }
@@ -147,14 +155,22 @@ impl FromRequestParts<ApiState> for QueryFields {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Problem> {
-        let text = parts.uri.query().unwrap_or_default();
+        Ok(Self::of(&parts.uri)?)
+    }
+}
+
+impl QueryFields {
+    /// # Errors
+    /// The query is too long or no text. What is wrong with single fields is said by [`QueryFields::finish`].
+    pub(super) fn of(uri: &Uri) -> Result<Self, Violations> {
+        let text = uri.query().unwrap_or_default();
         if text.len() > QUERY_BYTES_MAX {
             let detail = format!("the query has more than {QUERY_BYTES_MAX} bytes");
-            return Err(Violations::one("?", detail).into());
+            return Err(Violations::one("?", detail));
         }
-        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         let Ok(axum::extract::Query(pairs)) = pairs else {
-            return Err(Violations::one("?", "the query is not valid UTF-8").into());
+            return Err(Violations::one("?", "the query is not valid UTF-8"));
         };
         let mut query = Self { values: BTreeMap::new(), known: Vec::new(), violations: Violations::default() };
         for (name, value) in pairs {
@@ -164,13 +180,23 @@ impl FromRequestParts<ApiState> for QueryFields {
         }
         Ok(query)
     }
-}
 
-impl QueryFields {
-    /// An empty value counts as absent, as forms send it.
+    /// An empty value is a value: a script whose variable is empty must not get a bill of all times.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
-        self.values.remove(name).filter(|text| !text.is_empty())
+        self.values.remove(name)
+    }
+
+    /// An empty value counts as absent, as forms send it.
+    pub fn optional_text(&mut self, name: &'static str) -> Option<String> {
+        self.text(name).filter(|text| !text.is_empty())
+    }
+
+    /// A text to search for.
+    pub fn search(&mut self, name: &'static str, characters_max: usize) -> Option<String> {
+        let text = self.optional_text(name)?;
+        self.violations.characters(&format!("?{name}"), &text, characters_max);
+        Some(text)
     }
 
     /// A short text without control characters.
@@ -191,7 +217,7 @@ impl QueryFields {
     }
 
     pub fn required_instant(&mut self, name: &'static str) -> DateTime<Utc> {
-        if self.values.get(name).is_none_or(String::is_empty) {
+        if !self.values.contains_key(name) {
             self.violations.add(format!("?{name}"), "is required");
         }
         self.instant(name).unwrap_or_default()
@@ -226,7 +252,8 @@ impl QueryFields {
     }
 
     pub fn cursor<T>(&mut self, decode: impl FnOnce(&str) -> Result<T, CursorError>) -> Option<T> {
-        let text = self.text("cursor")?;
+        // Empty on the first page, so that a loop need not tell it from the others.
+        let text = self.optional_text("cursor")?;
         match decode(&text) {
             Ok(place) => Some(place),
             Err(error) => {

@@ -75,7 +75,7 @@ impl Fields {
 
     pub fn integer(&mut self, name: &'static str) -> Option<i64> {
         let value = self.take(name)?;
-        let number = value.as_i64();
+        let number = whole(&value);
         if number.is_none() {
             self.wrong(name, "must be an integer");
         }
@@ -94,9 +94,9 @@ impl Fields {
             self.wrong(name, "must be an array of integers");
             return None;
         };
-        let numbers: Vec<i64> = items.iter().filter_map(Value::as_i64).collect();
+        let numbers: Vec<i64> = items.iter().filter_map(whole).collect();
         for (index, item) in items.iter().enumerate() {
-            if item.as_i64().is_none() {
+            if whole(item).is_none() {
                 self.wrong(&format!("{name}/{index}"), "must be an integer");
             }
         }
@@ -169,6 +169,14 @@ impl Fields {
 }
 
 pub const INSTANT_FORM: &str = "must be an instant in RFC 3339 form, for example 2030-01-31T12:00:00Z";
+
+/// A whole number, also when it is written `5.0`: JSON Schema takes both for the same, and some languages have no other.
+fn whole(value: &Value) -> Option<i64> {
+    /// Beyond it not every whole number is one of floating point.
+    const FLOAT_WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    let float = || value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= FLOAT_WHOLE_MAX);
+    value.as_i64().or_else(|| float().map(|float| float as i64))
+}
 
 /// An instant with its offset, in microseconds; what is finer is cut off, as Postgres would round it.
 pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
@@ -323,7 +331,7 @@ mod tests {
             assert_eq!(faults(body)[0].0, "", "{}", &body[..body.len().min(40)]);
         }
         assert!(read::<Sample>(b"{\"title\": \"\xff\"}").is_err());
-        for number in ["9223372036854775808", "1e300", "-1.5", "\"7\"", "true"] {
+        for number in ["9223372036854775808", "1e300", "1e17", "-1.5", "\"7\"", "true"] {
             assert_eq!(faults(&format!("{{\"count\": {number}}}"))[0], ("/count".into(), "must be an integer".into()));
         }
     }

@@ -79,6 +79,11 @@ pub fn client_address(
     network_of(client_behind(peer, &forwarded, is_trusted_proxy))
 }
 
+/// The peer of a connection, as limits count it.
+pub fn counted_address(peer: IpAddr) -> IpAddr {
+    network_of(peer.to_canonical())
+}
+
 /// Each proxy appends who came to it, so the list is believed from its end, as long as trusted proxies speak.
 fn client_behind(peer: IpAddr, forwarded: &[&str], is_trusted_proxy: &dyn Fn(IpAddr) -> bool) -> IpAddr {
     let mut client = peer;

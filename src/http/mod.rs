@@ -9,6 +9,8 @@ pub mod cursor;
 pub mod docs;
 pub mod error;
 pub mod extract;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod json;
 pub mod layers;
 pub mod limits;
@@ -16,6 +18,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod readiness;
 pub mod routes;
+mod rules;
 #[cfg(test)]
 mod tests;
 

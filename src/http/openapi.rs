@@ -7,9 +7,9 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, RefOr, Response, Response
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::ApiState;
 use super::error::{ProblemBody, status_of};
 use super::routes::{books, health, invites, participants, sessions};
+use super::{ApiState, rules};
 use rollcall_protocol::ErrorCode;
 
 #[derive(OpenApi)]
@@ -69,6 +69,7 @@ pub(super) fn routes() -> (axum::Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(health::reference))
         .split_for_parts();
     complete(&mut document);
+    rules::add(&mut document);
     (router, document)
 }
 
@@ -101,7 +102,8 @@ fn add_problems(path: &str, operation: &mut Operation) {
     let is_public = operation.security.is_some();
     let mut codes = COMMON.to_vec();
     codes.retain(|code| !is_public || !matches!(code, ErrorCode::Unauthorized | ErrorCode::Forbidden));
-    if path.contains('{') {
+    // The trail of the tenant may be narrowed to a session, which must be there.
+    if path.contains('{') || path == "/v1/audit" {
         codes.push(ErrorCode::NotFound);
     }
     if has_body {
@@ -109,6 +111,9 @@ fn add_problems(path: &str, operation: &mut Operation) {
     }
     if !is_public && (has_body || path.ends_with("/recover")) {
         codes.extend([ErrorCode::Conflict, ErrorCode::IdempotencyKeyReused]);
+    }
+    if path.ends_with("/{participant_id}") {
+        codes.push(ErrorCode::SessionEnded);
     }
     if path.ends_with("/recover") {
         codes.push(ErrorCode::RecoveryWindowOver);

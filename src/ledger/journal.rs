@@ -17,6 +17,9 @@ const PAGE_CACHE_KIB: i64 = -512;
 /// Records deleted in one step of trimming, so that a step never holds up a group commit for long.
 const TRIM_RECORDS_MAX: i64 = 5_000;
 
+/// Bytes behind every record.
+const CHECKSUM_BYTES: usize = 4;
+
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("the journal {path} cannot be opened; check that the folder exists, is writable and has space")]
@@ -25,6 +28,8 @@ pub enum JournalError {
     Full,
     #[error("the journal failed")]
     Sqlite(#[from] rusqlite::Error),
+    #[error("record {seq} of epoch {epoch} in the journal is not what was written: its checksum does not fit")]
+    Damaged { epoch: Epoch, seq: i64 },
     #[error("record {seq} of epoch {epoch} in the journal cannot be read")]
     Corrupt { epoch: Epoch, seq: i64, source: serde_json::Error },
 }
@@ -160,8 +165,12 @@ impl JournalStorage for Journal {
             {
                 let mut insert =
                     transaction.prepare_cached("INSERT INTO records (epoch, seq, body) VALUES (?1, ?2, ?3)")?;
+                let mut sealed = Vec::new();
                 for (seq, body) in entries {
-                    insert.execute(params![epoch.0, seq, body])?;
+                    sealed.clear();
+                    sealed.extend_from_slice(body);
+                    sealed.extend_from_slice(&checksum(epoch, seq, body));
+                    insert.execute(params![epoch.0, seq, sealed])?;
                 }
             }
             transaction.commit()
@@ -215,12 +224,29 @@ impl JournalRead for JournalReader {
                 break;
             }
             let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let body = unsealed(epoch, seq, body).ok_or(JournalError::Damaged { epoch, seq })?;
             let record = serde_json::from_slice(body).map_err(|source| JournalError::Corrupt { epoch, seq, source })?;
             batch.bytes += body.len() as u64;
             batch.records.push(record);
         }
         Ok(batch)
     }
+}
+
+/// SQLite checks its log, but not its pages: a bit that flips on the disk would be read as if it had been written. The
+/// place is part of the sum, so that a row cannot stand in for another either.
+fn checksum(epoch: Epoch, seq: i64, body: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&epoch.0.to_be_bytes());
+    hasher.update(&seq.to_be_bytes());
+    hasher.update(body);
+    hasher.finalize().to_be_bytes()
+}
+
+/// The record before its checksum, if that fits.
+fn unsealed(epoch: Epoch, seq: i64, sealed: &[u8]) -> Option<&[u8]> {
+    let (body, found) = sealed.split_last_chunk::<CHECKSUM_BYTES>()?;
+    (checksum(epoch, seq, body) == *found).then_some(body)
 }
 
 #[cfg(test)]
@@ -281,5 +307,20 @@ mod tests {
         assert!(matches!(append(&mut journal, 1, 3..=4), Err(JournalError::Sqlite(_))));
         let reader = journal.reader().expect("reader");
         assert_eq!(reader.range(Epoch(1)).expect("read"), Some((1, 3)), "all or nothing");
+    }
+
+    #[test]
+    fn a_record_that_was_changed_on_the_disk_is_refused() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut journal = Journal::open(&folder.path().join("journal.sqlite")).expect("new journal");
+        append(&mut journal, 1, 1..=3).expect("appended");
+        let reader = journal.reader().expect("reader");
+        let change = |sql: &str| journal.connection.execute(sql, []).expect("changed");
+        // One digit of an instant: still a record, and still wrong.
+        change("UPDATE records SET body = CAST(replace(CAST(body AS TEXT), '2', '3') AS BLOB) WHERE seq = 2");
+        assert!(matches!(reader.read(Epoch(1), 0, 10), Err(JournalError::Damaged { seq: 2, .. })));
+        change("UPDATE records SET body = (SELECT body FROM records WHERE seq = 1) WHERE seq = 2");
+        assert!(matches!(reader.read(Epoch(1), 0, 10), Err(JournalError::Damaged { seq: 2, .. })));
+        assert_eq!(reader.read(Epoch(1), 2, 10).expect("the third is whole").last_seq(), 3);
     }
 }

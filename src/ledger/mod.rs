@@ -7,6 +7,8 @@
 //! **Invariant:** nothing is acknowledged before its record is durable.
 
 mod flusher;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod journal;
 mod recovery;
 mod store;

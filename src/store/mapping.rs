@@ -58,13 +58,31 @@ pub fn storable_text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// Largest number in JSON that is stored. Postgres writes it out in full, and of the last ones below the largest double the
+/// digits read back as infinity: a row with one could be written and never read again.
+pub const JSON_NUMBER_MAX: f64 = 1e308;
+
 /// JSON as jsonb takes it: no NUL in strings, and numbers within what a double holds, because jsonb refuses exponents
-/// that JSON allows. `None` when the text is no such JSON.
+/// that JSON allows. `None` when the text is no such JSON, or has a number beyond [`JSON_NUMBER_MAX`].
 pub fn storable_json(text: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    if holds_number_beyond(&value) {
+        return None;
+    }
     // serde_json writes control characters escaped, so a NUL shows as exactly this.
     let text = value.to_string();
     if text.contains("\\u0000") { Some(without_nul(value).to_string()) } else { Some(text) }
+}
+
+/// Whether some number in it is beyond [`JSON_NUMBER_MAX`].
+pub fn holds_number_beyond(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Number(number) => number.as_f64().is_none_or(|number| number.abs() > JSON_NUMBER_MAX),
+        Value::Array(items) => items.iter().any(holds_number_beyond),
+        Value::Object(fields) => fields.values().any(holds_number_beyond),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
 }
 
 fn without_nul(value: serde_json::Value) -> serde_json::Value {
@@ -96,7 +114,7 @@ mod tests {
         assert_eq!(storable_json(r#"{"a\u0000":["x\u0000y"]}"#).as_deref(), Some("{\"a\u{fffd}\":[\"x\u{fffd}y\"]}"));
         assert_eq!(storable_json(r#"{"a":"\\u0000"}"#).as_deref(), Some("{\"a\":\"\\\\u0000\"}"));
         assert_eq!(storable_json("1e-20000").as_deref(), Some("0.0"));
-        for bad in ["", "{", r#""\ud800""#, "1e999999"] {
+        for bad in ["", "{", r#""\ud800""#, "1e999999", "[1,{\"a\":-1.7976931348623157e308}]"] {
             assert_eq!(storable_json(bad), None, "{bad}");
         }
     }

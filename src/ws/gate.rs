@@ -24,6 +24,8 @@ pub struct AddressLimits {
 pub struct Gate {
     /// Upgrades and joins being worked on at once. Many at a time fragment memory for good.
     pub handshakes: Arc<Semaphore>,
+    /// Sockets that are being told why they are not let in.
+    pub refusals: Semaphore,
     /// Sockets of all addresses that have not joined yet.
     unauthenticated_max: usize,
     connections_max: usize,
@@ -49,6 +51,9 @@ struct Address {
 /// Addresses remembered at once. Beyond it, the ones not used lately are forgotten first; an attacker with that many
 /// addresses is limited by the totals.
 const ADDRESSES_MAX: usize = 100_000;
+/// Sockets that are told at once why they are not let in, each for at most the time that a close gets. Beyond it they are
+/// closed without words: a flood of refused sockets must not take memory.
+const REFUSALS_CONCURRENT_MAX: usize = 2_000;
 /// An address unused for this long has full buckets again and can be forgotten.
 const ADDRESS_KEPT: Duration = Duration::from_secs(120);
 
@@ -82,6 +87,7 @@ impl Gate {
     ) -> Self {
         Self {
             handshakes: Arc::new(Semaphore::new(handshakes_concurrent_max)),
+            refusals: Semaphore::new(REFUSALS_CONCURRENT_MAX),
             unauthenticated_max,
             connections_max,
             limits,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+pub(super) use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::body::Body;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -353,6 +353,7 @@ fn dispatch_code(error: DispatchError) -> ErrorCode {
 
 /// Says why, closes, and waits a moment for the answer so that the words are not lost with the connection.
 async fn refuse<W: Wire, E: Environment>(ws: &SharedWs<E>, mut socket: Socket<W>, refused: Refused) {
+    let Ok(_permit) = ws.gate.refusals.try_acquire() else { return };
     let Refused { code, detail, retry_after } = refused;
     let closing = async {
         socket.send_text_when_ready(encode_error(code, detail.as_deref(), retry_after)).await?;
@@ -366,7 +367,7 @@ async fn refuse<W: Wire, E: Environment>(ws: &SharedWs<E>, mut socket: Socket<W>
 
 /// The answer to the key of an upgrade; `None` for a request that is none. What RFC 6455 (4.2.1) wants once must be there
 /// once, and a body would be taken for frames.
-fn accept_key(request: &Request) -> Option<HeaderValue> {
+pub(super) fn accept_key(request: &Request) -> Option<HeaderValue> {
     let headers = request.headers();
     let has = |name, token: &str| {
         let values = headers.get_all(name);
@@ -388,7 +389,7 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     values.next().filter(|_| values.next().is_none())
 }
 
-fn offers_subprotocol(headers: &HeaderMap) -> bool {
+pub(super) fn offers_subprotocol(headers: &HeaderMap) -> bool {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
     values
         .iter()
@@ -402,7 +403,7 @@ fn lists(value: &str, token: &str) -> bool {
 }
 
 /// A client that sends no origin is no browser page: it holds a token or gets nowhere.
-fn is_origin_allowed(headers: &HeaderMap, origins: &OriginPolicy) -> bool {
+pub(super) fn is_origin_allowed(headers: &HeaderMap, origins: &OriginPolicy) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     origin.to_str().is_ok_and(|origin| origins.allows(origin))
 }

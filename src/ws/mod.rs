@@ -1,6 +1,6 @@
 //! Sockets: accepting, the handshake, one task for each connection.
 //!
-//! Reading order: [`accept`] (TCP and HTTP), [`handshake`] (upgrade, origin, first frame, join), [`connection`] (the life
+//! Reading order: [`accept`] (TCP and HTTP), [`lobby`] (how many HTTP connections), [`handshake`] (upgrade, origin, first frame, join), [`connection`] (the life
 //! of a socket), [`socket`] (reads and writes frames), [`frame`] (how they are laid out), [`convert`] (core ↔ wire).
 
 mod accept;
@@ -9,9 +9,13 @@ mod connection;
 mod convert;
 mod environment;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gate;
 mod handshake;
 mod host;
+mod lobby;
+mod patient;
 mod rate;
 mod socket;
 mod threads;
@@ -20,11 +24,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use accept::{Listener, serve};
+pub use accept::{HttpConnections, Listener, serve};
 pub use environment::{Environment, Server};
 pub use gate::{AddressLimits, Gate, Unauthenticated};
 pub use handshake::{Visit, converse, upgrade};
 pub use host::HostCommand;
+pub use lobby::{Lobby, LobbyLimits};
 pub use socket::Wire;
 pub use threads::SocketThreads;
 

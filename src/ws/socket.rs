@@ -4,6 +4,8 @@
 //! unmasked and understood; what is written goes to the system at once. Only a frame that is not whole, and one that the
 //! system does not take, cost memory, and only for that time (docs/adr/0011-own-framing.md).
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod compare;
 #[cfg(test)]
 mod fuzz;
 mod receive;
@@ -25,6 +27,7 @@ use tokio::net::TcpStream;
 
 use super::WsOptions;
 use super::frame::ServerHead;
+use super::patient::Patient;
 
 /// Bytes read at once.
 const RECEIVE_BYTES: usize = 16 * 1024;
@@ -135,9 +138,10 @@ impl Socket {
     /// The connection is not a plain TCP stream; that is a mistake of the accept loop.
     pub(super) fn new(upgraded: Upgraded, options: &WsOptions) -> io::Result<Self> {
         let parts = upgraded
-            .downcast::<TokioIo<TcpStream>>()
+            .downcast::<TokioIo<Patient>>()
             .map_err(|_| io::Error::other("the upgraded connection is not a TCP stream"))?;
-        let mut socket = Self::over(parts.io.into_inner(), options.frame_bytes_max, options.message_bytes_max);
+        let mut socket =
+            Self::over(parts.io.into_inner().into_inner(), options.frame_bytes_max, options.message_bytes_max);
         if !parts.read_buf.is_empty() {
             socket.rest().partial = parts.read_buf.to_vec();
         }

@@ -18,5 +18,6 @@ mod model;
 mod outage;
 mod planted;
 mod presence;
+mod security;
 mod sessions;
 mod usage_export;

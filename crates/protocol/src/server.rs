@@ -1,6 +1,7 @@
 //! Frames from server to client. Serialised once per room and shared; clients written in Rust read them as JSON values.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -48,7 +49,7 @@ pub enum ServerMessage<'a> {
 }
 
 /// The answer to a join. Sent only after the join is durable.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct JoinedMessage<'a> {
     pub session: SessionInfo<'a>,
@@ -62,6 +63,13 @@ pub struct JoinedMessage<'a> {
     /// `local`: on this server's disk. `postgres`: in the database.
     pub durability: &'static str,
     pub server_time: String,
+}
+
+impl fmt::Debug for JoinedMessage<'_> {
+    /// Without the resume token, which is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinedMessage").field("seq", &self.seq).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Serialize)]

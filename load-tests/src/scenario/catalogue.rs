@@ -24,6 +24,7 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("mass-disconnect", include_str!("../../scenarios/mass-disconnect.toml")),
     ("mass-silence", include_str!("../../scenarios/mass-silence.toml")),
     ("flush", include_str!("../../scenarios/flush.toml")),
+    ("slow-loris", include_str!("../../scenarios/slow-loris.toml")),
     ("soak", include_str!("../../scenarios/soak.toml")),
     ("reconcile", include_str!("../../scenarios/reconcile.toml")),
 ];

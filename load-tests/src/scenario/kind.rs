@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::kinds::{
     expired::Expired, expiry::Expiry, flush::Flush, idle::Idle, join_storm::JoinStorm, mass::Mass, ping_rate::PingRate,
-    reconcile::Reconcile, restart_storm::RestartStorm, room::Room, rooms::Rooms, soak::Soak,
+    reconcile::Reconcile, restart_storm::RestartStorm, room::Room, rooms::Rooms, slow_loris::SlowLoris, soak::Soak,
 };
 use super::parameters::{Key, Parameters, Reader};
 use super::stage::Stage;
@@ -94,6 +94,7 @@ kinds! {
     Expiry = "expiry",
     Mass = "mass",
     Flush = "flush",
+    SlowLoris = "slow-loris",
     Soak = "soak",
     Reconcile = "reconcile",
 }

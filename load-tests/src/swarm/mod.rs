@@ -7,7 +7,7 @@
 
 mod connection;
 mod entry;
-mod limits;
+pub mod limits;
 mod member;
 mod merge;
 mod messages;

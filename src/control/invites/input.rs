@@ -28,7 +28,7 @@ pub struct NewInvite {
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub max_uses: Option<i64>,
     /// Fixes the identity of whoever comes in by it: the app's stable name for the person.
-    #[schema(max_length = 255)]
+    #[schema(max_length = 128)]
     pub identity: Option<String>,
     /// The name that others see.
     #[schema(max_length = 100)]

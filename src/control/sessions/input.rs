@@ -5,11 +5,13 @@ use rollcall_core::TenantId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{Array, ArrayBuilder, ObjectBuilder, Type};
 use uuid::Uuid;
 
 use crate::control::validation::{
     EXTERNAL_ID_BYTES_MAX, IDLE_TIMEOUT_S, IDLE_TIMEOUT_S_DEFAULT, MAX_DURATION_S, MAX_PARTICIPANTS,
-    TITLE_CHARACTERS_MAX, Violations, WARN_BEFORE_S_DEFAULT,
+    TITLE_CHARACTERS_MAX, Violations, WARN_BEFORE_S, WARN_BEFORE_S_DEFAULT, WARNINGS_MAX,
 };
 use crate::store::sessions::SessionRow;
 
@@ -33,8 +35,8 @@ pub struct NewSession {
     pub max_duration_s: Option<i64>,
     #[schema(minimum = 1, maximum = 100_000)]
     pub max_participants: Option<i64>,
-    /// How many seconds before the end warnings go out; at most 8.
-    #[schema(default = json!([300, 60]))]
+    /// How many seconds before the end warnings go out; at most 8 times, each 1 to 86400.
+    #[schema(default = json!([300, 60]), schema_with = warn_before_schema)]
     pub warn_before_s: Vec<i64>,
 }
 
@@ -59,9 +61,9 @@ pub struct SessionChanges {
     #[schema(max_length = 200)]
     pub title: Option<Option<String>>,
     /// Replaces all metadata.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object)]
     pub metadata: Option<Map<String, Value>>,
-    #[schema(minimum = 1, maximum = 604_800)]
+    #[schema(value_type = i64, minimum = 1, maximum = 604_800)]
     pub idle_timeout_s: Option<i64>,
     /// Counted from the creation of the session; the new end must lie in the future.
     #[schema(minimum = 1, maximum = 2_678_400)]
@@ -69,7 +71,16 @@ pub struct SessionChanges {
     /// Nobody is removed when the limit is lower than the number of people present.
     #[schema(minimum = 1, maximum = 100_000)]
     pub max_participants: Option<Option<i64>>,
+    #[schema(schema_with = warn_before_schema)]
     pub warn_before_s: Option<Vec<i64>>,
+}
+
+fn warn_before_schema() -> Array {
+    let lead = ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::Integer))
+        .minimum(Some(*WARN_BEFORE_S.start()))
+        .maximum(Some(*WARN_BEFORE_S.end()));
+    ArrayBuilder::new().items(lead).max_items(Some(WARNINGS_MAX)).build()
 }
 
 impl NewSession {

@@ -17,9 +17,9 @@ use crate::http::extract::{Id, Page, QueryFields};
 use crate::store::audit::AuditFilter;
 
 /// Longest event type, in characters.
-const EVENT_TYPE_CHARACTERS_MAX: usize = 64;
+pub(in crate::http) const EVENT_TYPE_CHARACTERS_MAX: usize = 64;
 /// Longest name of a time zone, in characters.
-const TIME_ZONE_CHARACTERS_MAX: usize = 64;
+pub(in crate::http) const TIME_ZONE_CHARACTERS_MAX: usize = 64;
 
 /// The audit trail of a session
 #[utoipa::path(

@@ -19,7 +19,7 @@ use crate::http::extract::{Id, Input, Page, QueryFields, replayed};
 use crate::store::sessions::SessionFilter;
 
 /// Longest search text, in characters.
-const SEARCH_CHARACTERS_MAX: usize = 100;
+pub(in crate::http) const SEARCH_CHARACTERS_MAX: usize = 100;
 
 /// Create a session
 ///
@@ -62,7 +62,7 @@ pub async fn list(
     let limit = query.limit();
     let filter = SessionFilter {
         status: query.one_of("status", &["active", "ended"]),
-        text: query.short_text("q", SEARCH_CHARACTERS_MAX),
+        text: query.search("q", SEARCH_CHARACTERS_MAX),
         after: query.cursor(|text| cursor::decode_id(List::Sessions, text)),
         limit: limit + 1,
     };

@@ -86,6 +86,7 @@ impl TestApp {
             .env("ROLLCALL_WS__UNAUTHENTICATED_PER_ADDRESS_MAX", "0")
             .env("ROLLCALL_WS__FAILED_JOINS_PER_ADDRESS_PER_MIN", "0")
             .env("ROLLCALL_HTTP__INVITE_CHECKS_PER_ADDRESS_PER_MIN", "0")
+            .env("ROLLCALL_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "0")
             .env("ROLLCALL_HTTP__REQUESTS_PER_KEY_PER_S", "0")
             .env("ROLLCALL_HTTP__FAILED_KEYS_PER_ADDRESS_PER_MIN", "0")
             .envs(self.settings.iter().map(|(name, value)| (format!("ROLLCALL_{name}"), value)))

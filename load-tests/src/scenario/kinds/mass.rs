@@ -96,13 +96,7 @@ impl Workload for Mass {
 
 impl Mass {
     /// The end of one session: everybody in it is told at one instant.
-    async fn end(
-        &self,
-        stage: &Stage,
-        subject: &Subject<'_>,
-        bystanders: f64,
-        pulse: &Pulse,
-    ) -> anyhow::Result<Seen> {
+    async fn end(&self, stage: &Stage, subject: &Subject<'_>, bystanders: f64, pulse: &Pulse) -> anyhow::Result<Seen> {
         let options = SessionOptions { max_duration_s: Some(self.duration_s as u64), ..SessionOptions::default() };
         let mut swarm = subject.crowd(self.crowd(self.participants, options)).await?;
         stage.progress.step_of("everybody waits for the end", self.participants);

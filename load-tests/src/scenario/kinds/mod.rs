@@ -12,4 +12,5 @@ pub mod reconcile;
 pub mod restart_storm;
 pub mod room;
 pub mod rooms;
+pub mod slow_loris;
 pub mod soak;
