@@ -5,6 +5,7 @@ mod books;
 mod cover;
 mod dice;
 mod director;
+mod faults;
 mod finality;
 mod judge;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod stage;
 mod tab;
 mod truth;
 mod verdict;
+mod witnessed;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +30,7 @@ use clap::Args;
 use tokio::task::JoinSet;
 
 use self::books::{Books, Statement};
-use self::director::{Deeds, Director};
+use self::director::{Deeds, Director, Plan};
 use self::judge::{Fault, Violation, judge};
 use self::rest::Rest;
 use self::stage::Stage;
@@ -36,8 +38,9 @@ use self::truth::Boot;
 use crate::clock::{self, steady_us};
 use crate::progress::Progress;
 use crate::report::Figure;
-use crate::server::{Postgres, Server};
+use crate::server::{Postgres, Server, Site};
 
+pub use self::faults::{BY_DEFAULT, FaultKind};
 pub use self::verdict::Verdict;
 
 /// Participants for each room.
@@ -51,6 +54,10 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long it may take to call itself complete: clients may testify for two minutes after a crash.
 const COMPLETE_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// What comes after the traffic, as a rule, for the estimate before a run.
+const EARLY_ENDING: Duration = Duration::from_secs(15);
+const COMPLETE_ENDING: Duration = Duration::from_secs(140);
 
 /// Pause between two looks at the ledger.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -66,9 +73,18 @@ pub struct Arguments {
     /// How many people at the same time
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     participants: u32,
-    /// How often the server is killed; a quarter as often it is restarted in good order, and Postgres hangs
+    /// What is done to the server and to what it stands on
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = BY_DEFAULT.to_vec(), hide_possible_values = false)]
+    faults: Vec<FaultKind>,
+    /// How often the server is killed
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     kills: u32,
+    /// How often each of the other faults comes [default: a quarter as often as kills]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    others: Option<u32>,
+    /// Keep faults that last short: a few seconds each
+    #[arg(long)]
+    brief: bool,
     /// Judge as soon as everything is in Postgres, without waiting until the bill calls itself complete
     #[arg(long)]
     early: bool,
@@ -90,10 +106,48 @@ pub struct Options {
     pub seed: u64,
     pub length: Duration,
     pub participants: usize,
+    pub faults: Vec<FaultKind>,
     pub kills: usize,
+    /// How often each of the other faults.
+    pub others: usize,
+    /// Faults that last are kept short.
+    pub brief: bool,
     pub early: bool,
     /// Where the server's log goes when something is wrong.
     pub log: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Whether it needs a mount table and a network of its own, which are to be made while there is one thread.
+    pub fn needs_isolation(&self) -> bool {
+        self.faults.iter().any(|kind| kind.needs_isolation())
+    }
+}
+
+impl Options {
+    fn plan(&self) -> Plan {
+        let (kinds, kills, others) = (self.faults.clone(), self.kills, self.others);
+        Plan { length: self.length, kinds, kills, others, brief: self.brief }
+    }
+
+    fn site(&self) -> Site {
+        let any = |needs: fn(FaultKind) -> bool| self.faults.iter().any(|kind| needs(*kind));
+        Site {
+            postgres: Postgres::Apart,
+            small_disks: any(FaultKind::needs_small_disks),
+            wall_clock: any(|kind| kind == FaultKind::ClockStep),
+        }
+    }
+
+    /// About how long the run takes to its verdict: faults that last push others back, and at the end the ledger is given
+    /// time to call itself complete.
+    fn estimate(&self) -> Duration {
+        let count = |kind: &FaultKind| if *kind == FaultKind::Kill { self.kills } else { self.others };
+        let faults: Duration =
+            self.faults.iter().map(|kind| kind.usual_length(self.brief) * u32::try_from(count(kind)).unwrap_or(0)).sum();
+        let ending = if self.early { EARLY_ENDING } else { COMPLETE_ENDING };
+        self.length.max(faults) + ending
+    }
 }
 
 /// The verb. Returns whether the ledger was right.
@@ -101,6 +155,7 @@ pub struct Options {
 /// # Errors
 /// The run could not be carried out, which says nothing about the ledger.
 pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
+    let kills = arguments.kills as usize;
     let options = Options {
         server: match arguments.server {
             Some(path) => path,
@@ -109,10 +164,15 @@ pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
         seed: arguments.seed.unwrap_or_else(|| steady_us().unsigned_abs() % 1_000_000),
         length: Duration::try_from_secs_f64(arguments.minutes * 60.0).context("--minutes")?,
         participants: arguments.participants as usize,
-        kills: arguments.kills as usize,
+        faults: faults::possible(&arguments.faults)?,
+        kills,
+        others: arguments.others.map_or(kills / 4, |others| others as usize),
+        brief: arguments.brief,
         early: arguments.early,
         log: arguments.keep_log,
     };
+    let minutes = options.estimate().as_secs_f64() / 60.0;
+    eprintln!("reconcile: about {minutes:.1} minutes, seed {}", options.seed);
     let progress = Progress::new("reconcile");
     let verdict = tokio::select! {
         verdict = run(&options, &progress) => verdict?,
@@ -138,7 +198,7 @@ pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
 /// The run could not be carried out, which says nothing about the ledger.
 pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Verdict> {
     progress.step(format!("seed {}: starting a server", options.seed));
-    let mut server = Server::start_with(&options.server, &settings::environment(), Postgres::Apart).await?;
+    let mut server = Server::start_on(&options.server, &settings::environment(), options.site()).await?;
     let rest = Rest::new(server.url(), server.api_key())?;
     let rooms = options.participants.div_ceil(PARTICIPANTS_PER_ROOM);
     let stage = Stage::new(server.listen(), options.seed, rest, rooms);
@@ -211,12 +271,16 @@ async fn perform(
         async move { finality::watch(&stage, &books).await }
     });
     let director = Director::new(server, stage);
-    let kills = options.kills;
+    let plan = options.plan();
     let told = |deeds: &Deeds| {
         let joins = stage.witness.lock().connections.iter().filter(|one| one.joined.is_some()).count();
-        progress.step(format!("{} of about {kills} kills, {joins} connections acknowledged and over", deeds.kills));
+        let (done, kills) = (deeds.counts.values().sum::<usize>(), plan.kills);
+        progress.step(format!(
+            "{done} faults, {} of about {kills} kills, {joins} connections acknowledged and over",
+            deeds.kills
+        ));
     };
-    let deeds = director.run(options.length, kills, told).await?;
+    let deeds = director.run(&plan, told).await?;
     progress.step("everybody goes");
     stage.finish();
     let farewell = async {

@@ -1,7 +1,7 @@
 //! Why a connection may have ended, by what is known from outside.
 
 use super::books::Statement;
-use super::truth::{BootEndKind, ConnectionTruth, End, Truth};
+use super::truth::{BootEndKind, ConnectionTruth, End, Incident, Truth};
 
 /// What the server was told about time, and what it states about its own precision.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,12 @@ pub fn ordered_out_at(truth: &Truth, statement: &Statement, connection: &Connect
     instants.min().unwrap_or(i64::MAX)
 }
 
+/// The faults during which the connection could fall silent although nobody ended it.
+pub fn silences<'a>(truth: &'a Truth, connection: &'a ConnectionTruth) -> impl Iterator<Item = &'a Incident> {
+    let silences = truth.incidents.iter().filter(|one| one.kind.silences());
+    silences.filter(|one| one.at <= connection.gone_at && one.until >= connection.join_sent)
+}
+
 /// The reasons that a ledger may truthfully give for the end of this connection.
 pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: &ConnectionTruth) -> Vec<&'static str> {
     let mut reasons = Vec::new();
@@ -39,9 +45,16 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
         End::Lost | End::Refused(_) => None,
     });
     // Until then something else may have ended it first in the eyes of the server.
+    let silent_until = silences(truth, connection).map(|one| one.until).max();
     let until = match connection.end {
         // The goodbye says that the leave is durable.
         End::Left => connection.gone_at,
+        // What the client did reached the server late or never.
+        _ if silent_until.is_some() => {
+            reasons.extend(["liveness_timeout", "closed"]);
+            let known_by = silent_until.unwrap_or(connection.gone_at).max(connection.gone_at);
+            known_by + rules.dead_after_us + rules.close_durable_us
+        }
         End::Hole => connection.gone_at + rules.dead_after_us + rules.close_durable_us,
         _ => connection.gone_at + rules.close_durable_us,
     };
