@@ -114,7 +114,7 @@ pub(super) async fn build(
         gate: Arc::new(gate(&config)),
         metrics,
         tasks: connections.clone(),
-        threads: SocketThreads::start(&sockets_over).map_err(AppError::System)?,
+        threads: SocketThreads::start(clock, &sockets_over).map_err(AppError::System)?,
     });
 
     let (flushed, finish_flush) = (Arc::new(Notify::new()), CancellationToken::new());

@@ -22,6 +22,7 @@ use super::frame::ShortFrame;
 use super::host;
 use super::rate::{Bucket, Rate};
 use super::socket::{Inbound, Received, Socket, with_received};
+use super::standstill;
 use crate::hub::{Farewell, Outbox, Outgoing, Taken};
 
 /// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
@@ -55,6 +56,8 @@ pub(super) struct Connection {
     armed_at: Timestamp,
     /// The evidence for which a probe was sent.
     probed_for: Option<Timestamp>,
+    /// Standstills of the thread since which everything that had come was read. Before that, a frame may be old.
+    standstills_seen: u32,
     trouble: Option<Box<Trouble>>,
 }
 
@@ -101,6 +104,7 @@ impl Connection {
             updates,
             armed_at: Timestamp::ZERO,
             probed_for: None,
+            standstills_seen: 0,
             trouble: None,
         }
     }
@@ -144,7 +148,8 @@ impl Connection {
                 continue;
             }
             let now = self.now();
-            let next = self.next_look();
+            let woke_at = standstill::look(now).until;
+            let next = self.next_look(woke_at);
             let mut newly_armed = false;
             if next > now && next >= self.armed_at && self.armed_at > now {
                 // The timer stands earlier than needed: leave it, and look again when it fires.
@@ -153,7 +158,7 @@ impl Connection {
                 newly_armed = true;
                 timer.as_mut().reset(tokio::time::Instant::now() + next.since(now));
             } else {
-                if let Poll::Ready(end) = self.look_at_time(context, now) {
+                if let Poll::Ready(end) = self.look_at_time(context, now, woke_at) {
                     return Poll::Ready(end);
                 }
                 continue;
@@ -181,17 +186,22 @@ impl Connection {
 
     fn poll_received(&mut self, context: &mut Context<'_>, received: &mut Received) -> Poll<End> {
         let mut frames = 0;
-        while !self.is_paused()
-            && let Poll::Ready(inbound) = self.socket.poll_receive(context, received)
-        {
+        while !self.is_paused() {
+            let Poll::Ready(inbound) = self.socket.poll_receive(context, received) else {
+                self.note_empty();
+                break;
+            };
             frames += 1;
             let now = self.now();
+            let (heard_at, is_fresh) = self.heard_at(now);
             match inbound {
                 Inbound::Closed => {
-                    return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed });
+                    self.clock.hear(heard_at);
+                    let proof = if is_fresh { CloseProof::Observed } else { CloseProof::Silent };
+                    return Poll::Ready(End { reason: LeaveReason::Closed, proof });
                 }
                 Inbound::Broken => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent }),
-                _ => self.clock.hear(now),
+                _ => self.clock.hear(heard_at),
             }
             match inbound {
                 // Nothing that comes after our close is answered.
@@ -211,12 +221,30 @@ impl Connection {
         Poll::Pending
     }
 
+    /// What a frame that is read now proves its sender to have been there, and whether that is now. After a standstill it
+    /// may have waited for as long as that lasted, and nobody may be at the other end any more.
+    fn heard_at(&self, now: Timestamp) -> (Timestamp, bool) {
+        let standstill = standstill::look(now);
+        if standstill.count == self.standstills_seen {
+            return (now, true);
+        }
+        (standstill.from.max(self.clock.evidence_at()), false)
+    }
+
+    /// Nothing more is there to be read: what comes from now on is fresh.
+    fn note_empty(&mut self) {
+        let count = standstill::count();
+        if count != self.standstills_seen && standstill::look(self.now()).is_announced(self.now()) {
+            self.standstills_seen = count;
+        }
+    }
+
     fn on_text(&mut self, context: &mut Context<'_>, text: &str, now: Timestamp) {
         match ClientMessage::decode(text) {
             Ok(ClientMessage::Update(update)) => self.on_update(context, update.state, now),
             _ if !self.take_from_bucket(now) => self.on_rate_exceeded(context, now),
             Ok(ClientMessage::Ping(ping)) => self.on_ping(context, &ping, now),
-            Ok(ClientMessage::Leave) => self.on_leave(),
+            Ok(ClientMessage::Leave) => self.on_leave(now),
             Ok(ClientMessage::Snapshot) => self.apply(Command::Snapshot { member: self.guard.member }),
             Ok(ClientMessage::Join(_)) => self.answer(ErrorCode::AlreadyJoined),
             Ok(command @ (ClientMessage::End(_) | ClientMessage::Extend(_) | ClientMessage::Kick(_))) => {
@@ -253,11 +281,12 @@ impl Connection {
     }
 
     /// Takes the departure at its word and instant. The goodbye acknowledges it, so it waits until the record is durable.
-    fn on_leave(&mut self) {
+    fn on_leave(&mut self, now: Timestamp) {
         if self.guard.is_reported() {
             return;
         }
-        let receipt = self.guard.report(End { reason: LeaveReason::Left, proof: CloseProof::Observed });
+        let proof = if self.heard_at(now).1 { CloseProof::Observed } else { CloseProof::Silent };
+        let receipt = self.guard.report(End { reason: LeaveReason::Left, proof });
         let outbox = self.outbox.clone();
         let goodbye = async move {
             let durable = match receipt {
@@ -447,11 +476,13 @@ impl Connection {
     // --- time ---
 
     /// The next instant at which the passing of time alone matters to this socket.
-    fn next_look(&self) -> Timestamp {
+    fn next_look(&self, woke_at: Timestamp) -> Timestamp {
         let options = &self.guard.ws.options;
         let evidence_at = self.clock.evidence_at();
+        // While the server itself stood still it could hear nobody: that is no silence of the peer.
+        let silent_from = evidence_at.max(woke_at);
         let silence = if self.probed_for == Some(evidence_at) { options.dead_after } else { options.probe_after };
-        let silent_at = evidence_at + silence;
+        let silent_at = silent_from + silence;
         let Some(trouble) = &self.trouble else { return silent_at };
         if let Some(closing_until) = trouble.closing_until {
             return closing_until;
@@ -461,7 +492,7 @@ impl Connection {
         silent_at.min(blocked).min(deferred).min(trouble.paused_until.unwrap_or(Timestamp::NEVER))
     }
 
-    fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp) -> Poll<End> {
+    fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp, woke_at: Timestamp) -> Poll<End> {
         let (probe_after, dead_after, slow_after) = {
             let options = &self.guard.ws.options;
             (options.probe_after, options.dead_after, options.slow_consumer_timeout)
@@ -476,10 +507,11 @@ impl Connection {
             trouble.paused_until.take_if(|until| *until <= now);
         }
         let evidence_at = self.clock.evidence_at();
-        if evidence_at + dead_after <= now {
+        let silent_from = evidence_at.max(woke_at);
+        if silent_from + dead_after <= now {
             return Poll::Ready(self.give_up(context, ErrorCode::LivenessTimeout, LeaveReason::LivenessTimeout));
         }
-        if evidence_at + probe_after <= now && self.probed_for != Some(evidence_at) {
+        if silent_from + probe_after <= now && self.probed_for != Some(evidence_at) {
             self.probed_for = Some(evidence_at);
             if let Poll::Ready(Ok(())) = self.socket.poll_ready(context) {
                 self.socket.send_ping(context).ok();

@@ -13,6 +13,7 @@ mod handshake;
 mod host;
 mod rate;
 mod socket;
+mod standstill;
 mod threads;
 
 use std::net::IpAddr;

@@ -12,6 +12,7 @@ mod command_line;
 mod conformance;
 mod crash;
 mod expiry;
+mod faults;
 mod invites;
 mod journal;
 mod outage;

@@ -39,6 +39,15 @@ impl Database {
         Self { name, url, pool }
     }
 
+    /// An empty database elsewhere than on the cluster that all tests share, migrated here.
+    pub async fn at(name: &str, url: String) -> Self {
+        let store = store_of(&url).await;
+        store.migrate().await.expect("migrations apply");
+        store.close().await;
+        let pool = PgPool::connect_lazy(&url).expect("a URL of ours");
+        Self { name: name.to_owned(), url, pool }
+    }
+
     pub async fn store(&self) -> Store {
         store_of(&self.url).await
     }
@@ -83,6 +92,12 @@ impl Database {
 
     pub async fn number(&self, sql: &str) -> i64 {
         self.text(sql).await.parse().expect("a number")
+    }
+
+    /// As [`Database::number`]; `None` while the database does not answer.
+    pub async fn try_number(&self, sql: &str) -> Option<i64> {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT ({sql})::bigint"));
+        sqlx::query_scalar::<_, Option<i64>>(sql).fetch_one(&self.pool).await.ok().flatten()
     }
 
     /// The first column of every row, as text.
