@@ -69,6 +69,11 @@ reconcile: need-cargo need-postgres ## Kill a server again and again and check i
 	$(CARGO) build --workspace
 	./target/debug/rollcall-load reconcile $(RECONCILE)
 
+.PHONY: faults
+faults: need-cargo need-postgres ## Make every fault of docs/FAILURE_MODES.md at random, 50 kills among them, and check the bill; needs root
+	$(CARGO) build --workspace
+	./target/debug/rollcall-load reconcile --all-faults --kills 50 --others 5 --minutes 12 $(FAULTS)
+
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }

@@ -216,6 +216,7 @@ fn start_ledger(
             flush_rows_max: config.ledger.flush_rows_max as usize,
             flush_interval: config.ledger.flush_interval_ms.duration(),
             lease: config.ledger.lease_s.duration(),
+            answer_timeout: config.database.answer_timeout_s.duration(),
         },
         fatal: fatal.clone(),
         finish: finish.clone(),

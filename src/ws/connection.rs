@@ -22,7 +22,7 @@ use super::frame::ShortFrame;
 use super::host;
 use super::rate::{Bucket, Rate};
 use super::socket::{Inbound, Received, Socket, with_received};
-use super::standstill;
+use super::standstill::{self, STANDSTILL_MIN};
 use crate::hub::{Farewell, Outbox, Outgoing, Taken};
 
 /// Frames beyond the rate that a client may send before it is closed. Reading pauses after each, so a flood costs the
@@ -38,6 +38,9 @@ const JOURNAL_FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Frames handled before the way out and other sockets get their turn. A peer that sends without end must still be able to
 /// receive, and reading and writing draw on one budget of the runtime.
 const FRAMES_PER_TURN_MAX: usize = 32;
+
+/// So long after a standstill a socket that seems empty may still have something in it that the system has not announced.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
 
 /// The timer is looked at when it may fire within this time. Before that, polling it would only cost.
 const TIMER_LOOK_AHEAD: Duration = Duration::from_secs(1);
@@ -56,8 +59,11 @@ pub(super) struct Connection {
     armed_at: Timestamp,
     /// The evidence for which a probe was sent.
     probed_for: Option<Timestamp>,
-    /// Standstills of the thread since which everything that had come was read. Before that, a frame may be old.
-    standstills_seen: u32,
+    /// Since when somebody listens here: a joiner waits for its answer before it speaks, and that may have taken long.
+    listening_from: Timestamp,
+    /// When everything that had come was last known to be read; zero before the first time, if the answer took long. What
+    /// is read after a standstill that ended later may be as old as that.
+    emptied_at: Timestamp,
     trouble: Option<Box<Trouble>>,
 }
 
@@ -92,8 +98,12 @@ impl Connection {
         outbox: Arc<Outbox>,
         clock: Arc<ConnectionClock>,
         guard: CloseGuard,
+        upgraded_at: Timestamp,
         now: Timestamp,
     ) -> Self {
+        // The join itself is the only evidence so far.
+        let waited = now.since(clock.evidence_at());
+        let emptied_at = if waited < STANDSTILL_MIN { upgraded_at } else { Timestamp::ZERO };
         let (bucket, updates) = (Bucket::new(now), Bucket::new(now));
         Self {
             socket,
@@ -104,7 +114,8 @@ impl Connection {
             updates,
             armed_at: Timestamp::ZERO,
             probed_for: None,
-            standstills_seen: 0,
+            listening_from: now,
+            emptied_at,
             trouble: None,
         }
     }
@@ -225,17 +236,25 @@ impl Connection {
     /// may have waited for as long as that lasted, and nobody may be at the other end any more.
     fn heard_at(&self, now: Timestamp) -> (Timestamp, bool) {
         let standstill = standstill::look(now);
-        if standstill.count == self.standstills_seen {
-            return (now, true);
+        if self.emptied_at == Timestamp::ZERO {
+            (self.clock.evidence_at(), false)
+        } else if standstill.until > self.emptied_at {
+            (standstill.from.max(self.clock.evidence_at()), false)
+        } else {
+            (now, true)
         }
-        (standstill.from.max(self.clock.evidence_at()), false)
     }
 
-    /// Nothing more is there to be read: what comes from now on is fresh.
+    /// Nothing more is there to be read: what comes from now on is fresh. Right after a standstill, and right after the
+    /// socket came to this thread, it may only seem so: the system has not announced yet what there is.
     fn note_empty(&mut self) {
-        let count = standstill::count();
-        if count != self.standstills_seen && standstill::look(self.now()).is_announced(self.now()) {
-            self.standstills_seen = count;
+        let is_known = self.emptied_at > standstill::woke_at() && self.emptied_at > Timestamp::ZERO;
+        if !is_known {
+            let now = self.now();
+            let unannounced_from = standstill::look(now).until.max(self.listening_from);
+            if now >= unannounced_from + ANNOUNCED_AFTER {
+                self.emptied_at = now;
+            }
         }
     }
 
@@ -479,8 +498,8 @@ impl Connection {
     fn next_look(&self, woke_at: Timestamp) -> Timestamp {
         let options = &self.guard.ws.options;
         let evidence_at = self.clock.evidence_at();
-        // While the server itself stood still it could hear nobody: that is no silence of the peer.
-        let silent_from = evidence_at.max(woke_at);
+        // While nobody listened nobody could be heard: that is no silence of the peer.
+        let silent_from = evidence_at.max(woke_at).max(self.listening_from);
         let silence = if self.probed_for == Some(evidence_at) { options.dead_after } else { options.probe_after };
         let silent_at = silent_from + silence;
         let Some(trouble) = &self.trouble else { return silent_at };
@@ -507,7 +526,7 @@ impl Connection {
             trouble.paused_until.take_if(|until| *until <= now);
         }
         let evidence_at = self.clock.evidence_at();
-        let silent_from = evidence_at.max(woke_at);
+        let silent_from = evidence_at.max(woke_at).max(self.listening_from);
         if silent_from + dead_after <= now {
             return Poll::Ready(self.give_up(context, ErrorCode::LivenessTimeout, LeaveReason::LivenessTimeout));
         }

@@ -16,10 +16,7 @@ const BEAT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A beat that is later than this is a standstill. Shorter ones count as the way of a frame: up to this much may be billed
 /// of a client that went away while they lasted.
-const STANDSTILL_MIN: Duration = Duration::from_secs(1);
-
-/// So long after a standstill a socket that seems empty may still have something in it that the system has not announced.
-const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
+pub(super) const STANDSTILL_MIN: Duration = Duration::from_secs(1);
 
 /// Standstills that follow each other so soon are one: what came during the first may still be unread.
 const APART_MIN: Duration = Duration::from_secs(10);
@@ -27,8 +24,6 @@ const APART_MIN: Duration = Duration::from_secs(10);
 /// The latest standstill of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standstill {
-    /// How many there were; zero says that the rest means nothing.
-    pub(super) count: u32,
     pub(super) from: Timestamp,
     pub(super) until: Timestamp,
     /// The latest beat.
@@ -36,7 +31,7 @@ pub(super) struct Standstill {
 }
 
 impl Standstill {
-    const NONE: Self = Self { count: 0, from: Timestamp::ZERO, until: Timestamp::ZERO, beat_at: Timestamp::NEVER };
+    const NONE: Self = Self { from: Timestamp::ZERO, until: Timestamp::ZERO, beat_at: Timestamp::NEVER };
 
     /// What is known at `now`. A standstill is found out by whoever looks first, the beat or a socket, and lasts until the
     /// beat has come.
@@ -47,14 +42,9 @@ impl Standstill {
         if self.until > self.beat_at {
             return Self { until: now, ..self };
         }
-        let is_new = self.count == 0 || self.beat_at > self.until + APART_MIN;
-        let from = if is_new { self.beat_at } else { self.from };
-        Self { count: self.count.wrapping_add(1).max(1), from, until: now, beat_at: self.beat_at }
-    }
-
-    /// Whether a socket that seems empty at `now` is.
-    pub(super) fn is_announced(&self, now: Timestamp) -> bool {
-        now >= self.until + ANNOUNCED_AFTER
+        let is_apart = self.beat_at > self.until + APART_MIN;
+        let from = if is_apart { self.beat_at } else { self.from };
+        Self { from, until: now, beat_at: self.beat_at }
     }
 }
 
@@ -62,9 +52,9 @@ thread_local! {
     static LATEST: Cell<Standstill> = const { Cell::new(Standstill::NONE) };
 }
 
-/// How many standstills this thread knows of.
-pub(super) fn count() -> u32 {
-    LATEST.get().count
+/// When the latest standstill that is known of ended; the beginning of time when there was none.
+pub(super) fn woke_at() -> Timestamp {
+    LATEST.get().until
 }
 
 /// The latest standstill of this thread.
@@ -98,24 +88,23 @@ mod tests {
     #[test]
     fn a_late_beat_is_a_standstill_from_the_last_one_on() {
         let mut latest = Standstill::NONE;
-        assert_eq!(latest.at(at(100)).count, 0, "a thread that has not begun to beat knows nothing");
+        assert_eq!(latest.at(at(100)), Standstill::NONE, "a thread that has not begun to beat knows nothing");
         latest = Standstill { beat_at: at(100), ..latest };
-        assert_eq!(latest.at(at(100) + Duration::from_millis(999)).count, 0);
-        // A socket finds it first, the beat then knows it already.
+        assert_eq!(latest.at(at(100) + Duration::from_millis(999)), latest);
+        // A socket finds it first, and it lasts until the beat has come.
         let found = latest.at(at(130));
-        assert_eq!((found.count, found.from, found.until), (1, at(100), at(130)));
+        assert_eq!((found.from, found.until), (at(100), at(130)));
         let again = found.at(at(131));
-        assert_eq!((again.count, again.from, again.until), (1, at(100), at(131)), "one, until the beat has come");
-        assert!(!found.is_announced(at(130)) && found.is_announced(at(131)));
-        let beaten = Standstill { beat_at: at(130), ..found.at(at(130)) };
-        assert_eq!(beaten.count, 1);
+        assert_eq!((again.from, again.until), (at(100), at(131)));
+        let beaten = beaten(again, 131);
+        assert_eq!(beaten.at(at(131) + Duration::from_millis(999)), beaten);
     }
 
     #[test]
     fn standstills_in_a_row_are_one() {
         let first = beaten(Standstill { beat_at: at(100), ..Standstill::NONE }, 110);
         let second = beaten(beaten(first, 111), 120);
-        assert_eq!((second.count, second.from, second.until), (3, at(100), at(120)));
+        assert_eq!((second.from, second.until), (at(100), at(120)));
         let later = Standstill { beat_at: at(200), ..second }.at(at(210));
         assert_eq!((later.from, later.until), (at(200), at(210)));
     }

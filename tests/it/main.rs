@@ -17,5 +17,6 @@ mod invites;
 mod journal;
 mod outage;
 mod presence;
+mod promises;
 mod sessions;
 mod usage_export;

@@ -56,6 +56,11 @@ impl FaultKind {
         matches!(self, Self::Pause | Self::PacketLoss | Self::HalfOpen)
     }
 
+    /// The server may come to read long after something was sent to it.
+    pub fn holds_up(self) -> bool {
+        matches!(self, Self::Pause | Self::JournalDiskFull)
+    }
+
     /// What one takes on average, until the server is back, for the estimate that is printed before a run.
     pub fn usual_length(self, brief: bool) -> Duration {
         let seconds = match self {

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
 
 use self::books::{Books, Statement};
@@ -74,8 +74,11 @@ pub struct Arguments {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     participants: u32,
     /// What is done to the server and to what it stands on
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = BY_DEFAULT.to_vec(), hide_possible_values = false)]
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = BY_DEFAULT.to_vec())]
     faults: Vec<FaultKind>,
+    /// Every fault there is
+    #[arg(long, conflicts_with = "faults")]
+    all_faults: bool,
     /// How often the server is killed
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     kills: u32,
@@ -120,7 +123,11 @@ pub struct Options {
 impl Arguments {
     /// Whether it needs a mount table and a network of its own, which are to be made while there is one thread.
     pub fn needs_isolation(&self) -> bool {
-        self.faults.iter().any(|kind| kind.needs_isolation())
+        self.wanted().iter().any(|kind| kind.needs_isolation())
+    }
+
+    fn wanted(&self) -> &[FaultKind] {
+        if self.all_faults { FaultKind::value_variants() } else { &self.faults }
     }
 }
 
@@ -156,6 +163,7 @@ impl Options {
 /// The run could not be carried out, which says nothing about the ledger.
 pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
     let kills = arguments.kills as usize;
+    let faults = faults::possible(arguments.wanted())?;
     let options = Options {
         server: match arguments.server {
             Some(path) => path,
@@ -164,7 +172,7 @@ pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
         seed: arguments.seed.unwrap_or_else(|| steady_us().unsigned_abs() % 1_000_000),
         length: Duration::try_from_secs_f64(arguments.minutes * 60.0).context("--minutes")?,
         participants: arguments.participants as usize,
-        faults: faults::possible(&arguments.faults)?,
+        faults,
         kills,
         others: arguments.others.map_or(kills / 4, |others| others as usize),
         brief: arguments.brief,

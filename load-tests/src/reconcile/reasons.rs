@@ -28,10 +28,14 @@ pub fn ordered_out_at(truth: &Truth, statement: &Statement, connection: &Connect
     instants.min().unwrap_or(i64::MAX)
 }
 
-/// The faults during which the connection could fall silent although nobody ended it.
-pub fn silences<'a>(truth: &'a Truth, connection: &'a ConnectionTruth) -> impl Iterator<Item = &'a Incident> {
-    let silences = truth.incidents.iter().filter(|one| one.kind.silences());
-    silences.filter(|one| one.at <= connection.gone_at && one.until >= connection.join_sent)
+/// The faults during which the connection was there for the server, in its own eyes or in those of its client.
+pub fn faults_during<'a>(
+    truth: &'a Truth,
+    rules: &Rules,
+    connection: &'a ConnectionTruth,
+) -> impl Iterator<Item = &'a Incident> {
+    let known_by = if connection.end == End::Hole { connection.gone_at + rules.dead_after_us } else { connection.gone_at };
+    truth.incidents.iter().filter(move |one| one.at <= known_by && one.until >= connection.join_sent)
 }
 
 /// The reasons that a ledger may truthfully give for the end of this connection.
@@ -45,7 +49,8 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
         End::Lost | End::Refused(_) => None,
     });
     // Until then something else may have ended it first in the eyes of the server.
-    let silent_until = silences(truth, connection).map(|one| one.until).max();
+    let silencing = faults_during(truth, rules, connection).filter(|one| one.kind.silences());
+    let silent_until = silencing.map(|one| one.until).max();
     let until = match connection.end {
         // The goodbye says that the leave is durable.
         End::Left => connection.gone_at,

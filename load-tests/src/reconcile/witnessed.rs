@@ -23,16 +23,18 @@ pub struct Witnessed {
 /// For each kind that was made, in the order of their names.
 pub fn by_kind(truth: &Truth) -> Vec<Witnessed> {
     let mut kinds: BTreeMap<FaultKind, Witnessed> = BTreeMap::new();
-    for incident in &truth.incidents {
+    for (index, incident) in truth.incidents.iter().enumerate() {
+        // What comes after the next fault is counted to that.
+        let next_at = truth.incidents.get(index + 1).map_or(i64::MAX, |next| next.at);
         let entry = kinds.entry(incident.kind);
         let witnessed =
             entry.or_insert_with(|| Witnessed { kind: incident.kind, ends: BTreeMap::new(), back_after: None });
-        for connection in truth.connections.iter().filter(|one| ends_in(one, incident)) {
+        for connection in truth.connections.iter().filter(|one| ends_in(one, incident, next_at)) {
             if let Some(words) = not_by_itself(connection.end) {
                 *witnessed.ends.entry(words).or_default() += 1;
             }
         }
-        witnessed.back_after = witnessed.back_after.max(back_after(truth, incident));
+        witnessed.back_after = witnessed.back_after.max(back_after(truth, incident, next_at));
     }
     kinds.into_values().collect()
 }
@@ -50,8 +52,8 @@ impl Witnessed {
     }
 }
 
-fn ends_in(connection: &ConnectionTruth, incident: &Incident) -> bool {
-    (incident.at..=incident.until + AFTERMATH_US).contains(&connection.gone_at)
+fn ends_in(connection: &ConnectionTruth, incident: &Incident, next_at: i64) -> bool {
+    (incident.at..next_at.min(incident.until + AFTERMATH_US)).contains(&connection.gone_at)
 }
 
 /// Ends that the client did not choose. Codes below 4200 are what the app and the sessions do.
@@ -64,8 +66,9 @@ fn not_by_itself(end: End) -> Option<String> {
     }
 }
 
-fn back_after(truth: &Truth, incident: &Incident) -> Option<Duration> {
+fn back_after(truth: &Truth, incident: &Incident, next_at: i64) -> Option<Duration> {
     let later = truth.connections.iter().filter(|one| one.join_sent >= incident.until);
-    let first = later.filter_map(|one| one.joined.as_ref()).map(|joined| joined.at).min()?;
+    let joined = later.filter_map(|one| one.joined.as_ref()).map(|joined| joined.at);
+    let first = joined.min().filter(|at| *at < next_at)?;
     u64::try_from(first - incident.until).ok().map(Duration::from_micros)
 }

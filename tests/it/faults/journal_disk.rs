@@ -1,13 +1,17 @@
 //! The disk of the journal is full: joins are refused, leaves are kept, and it heals by itself.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::outage::assert_dense;
 use crate::support::{Client, TestApp, eventually};
 
+const FULL: Duration = Duration::from_secs(3);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_joins_keeps_leaves_and_heals() {
-    let Some((app, disk)) = TestApp::start_on_small_disk().await else { return };
+    let Some((app, disk)) = TestApp::start_on_small_disk(&[]).await else { return };
     let (_, token) = app.room().await;
     let mut ann = app.join(&token, "Ann").await;
     let mut bob = app.join(&token, "Bob").await;
@@ -43,7 +47,7 @@ async fn a_full_disk_refuses_joins_keeps_leaves_and_heals() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_on_a_full_disk_loses_nothing_acknowledged() {
-    let Some((mut app, disk)) = TestApp::start_on_small_disk().await else { return };
+    let Some((mut app, disk)) = TestApp::start_on_small_disk(&[]).await else { return };
     let (_, token) = app.room().await;
     let ann = app.join(&token, "Ann").await;
     disk.fill();
@@ -52,6 +56,7 @@ async fn a_server_killed_on_a_full_disk_loses_nothing_acknowledged() {
     })
     .await;
     app.crash().await;
+    assert_eq!(app.try_run().await, Err(Some(1)), "without room for its journal a server does not start");
     disk.free();
     app.run().await;
     let kept = format!(
@@ -60,5 +65,46 @@ async fn a_server_killed_on_a_full_disk_loses_nothing_acknowledged() {
         ann.connection()
     );
     assert_eq!(app.database.number(&kept).await, 1);
+    assert_dense(&app).await;
+}
+
+/// A join waits for its record to be durable, and its client waits with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_long_for_the_answer_is_neither_dead_nor_billed_for_going() {
+    let short = [("WS__PROBE_AFTER_MS", "1000"), ("WS__DEAD_AFTER_MS", "2000")];
+    let Some((app, disk)) = TestApp::start_on_small_disk(&short).await else { return };
+    let (_, token) = app.room().await;
+    let is_full = async |expected: bool| {
+        eventually("the server knows of the disk", || async {
+            (app.api.get("/readyz").await.1["checks"]["journal"]["ok"] == !expected).then_some(())
+        })
+        .await;
+    };
+    let mut ann = Client::connect(&app.url).await;
+    disk.fill();
+    ann.send_join(json!({ "token": token, "name": "Ann" })).await;
+    is_full(true).await;
+    // The full disk is the fault itself: it lasts for longer than a silent connection is held.
+    tokio::time::sleep(FULL).await;
+    disk.free();
+    ann.expect("joined").await;
+    ann.ping(Some(true)).await;
+    is_full(false).await;
+
+    let mut bob = Client::connect(&app.url).await;
+    disk.fill();
+    bob.send_join(json!({ "token": token, "name": "Bob" })).await;
+    is_full(true).await;
+    bob.socket.close(None).await.ok();
+    drop(bob);
+    let gone_at = app.database.text("clock_timestamp()").await;
+    tokio::time::sleep(FULL).await;
+    disk.free();
+    let of_bob = "select count(*) from rollcall.participation_spans s join rollcall.participants p using (participant_id)
+                  where p.name = 'Bob' and s.end_reason = 'closed'";
+    app.eventually_counts(of_bob, 1).await;
+    let right = format!("{of_bob} and s.disconnected_at <= '{gone_at}' and s.uncertainty_us > 0");
+    assert_eq!(app.database.number(&right).await, 1, "billed up to {gone_at} at most");
+    ann.ping(Some(true)).await;
     assert_dense(&app).await;
 }

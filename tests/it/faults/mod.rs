@@ -4,4 +4,7 @@
 mod journal_disk;
 mod pause;
 mod postgres;
+mod restored;
+mod storage;
+mod vanished;
 mod wall_clock;

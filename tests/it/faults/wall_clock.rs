@@ -1,40 +1,29 @@
 //! Somebody sets the wall clock of the server's machine, while it runs and between two runs.
 
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::outage::assert_dense;
-use crate::support::{Client, TestApp};
+use crate::support::{Client, Preload, TestApp};
 
 const HOUR_S: i64 = 3_600;
 
-/// The clock of a server that is started with the library of `load-tests/src/ground/wall_clock.c`. `None` where there is
-/// no C compiler.
+/// The clock of a server that is started with the library.
 struct WallClock {
-    folder: tempfile::TempDir,
+    library: Preload,
 }
 
 impl WallClock {
     fn build() -> Option<Self> {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("load-tests/src/ground/wall_clock.c");
-        let library = folder.path().join("wall_clock.so");
-        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
-        if !built.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: no C compiler (cc) for a wall clock that steps");
-            return None;
-        }
-        let this = Self { folder };
+        let this = Self { library: Preload::build("load-tests/src/ground/wall_clock.c")? };
         this.set(0);
         Some(this)
     }
 
     fn file(&self) -> String {
-        self.folder.path().join("offset").to_string_lossy().into_owned()
+        self.library.folder.path().join("offset").to_string_lossy().into_owned()
     }
 
+    /// In place: the library has the file mapped, and must not see an empty one.
     fn set(&self, seconds: i64) {
         let file = std::fs::File::options().create(true).truncate(false).write(true).open(self.file()).expect("file");
         let nanos = seconds * 1_000_000_000;
@@ -42,8 +31,7 @@ impl WallClock {
     }
 
     async fn start(&self) -> TestApp {
-        let library = self.folder.path().join("wall_clock.so").to_string_lossy().into_owned();
-        TestApp::start_in(&[("LD_PRELOAD", &library), ("WALL_CLOCK_OFFSET_FILE", &self.file())]).await
+        TestApp::start_in(&[("LD_PRELOAD", &self.library.library()), ("WALL_CLOCK_OFFSET_FILE", &self.file())]).await
     }
 }
 

@@ -76,8 +76,8 @@ impl TestApp {
     }
 
     /// With a data folder on a disk that can be filled; `None` where that cannot be made.
-    pub async fn start_on_small_disk() -> Option<(Self, SmallDisk)> {
-        let mut app = Self::prepare(Arc::new(Database::new().await), &[]).await;
+    pub async fn start_on_small_disk(settings: &[(&str, &str)]) -> Option<(Self, SmallDisk)> {
+        let mut app = Self::prepare(Arc::new(Database::new().await), settings).await;
         let disk = SmallDisk::mount(app.data_dir.path())?;
         app.wrapper = disk.wrapper();
         app.run().await;
@@ -102,6 +102,13 @@ impl TestApp {
 
     /// Starts the server, again if it was stopped.
     pub async fn run(&mut self) {
+        if self.try_run().await.is_err() {
+            panic!("the server did not become ready:\n{}", self.log());
+        }
+    }
+
+    /// As [`TestApp::run`]; with the exit code when it does not become ready.
+    pub async fn try_run(&mut self) -> Result<(), Option<i32>> {
         let program = env!("CARGO_BIN_EXE_rollcall").to_owned();
         let mut words = self.wrapper.iter().chain([&program]);
         let mut command = Command::new(words.next().expect("the program at least"));
@@ -137,12 +144,15 @@ impl TestApp {
         let mut line = String::new();
         let ready = tokio::time::timeout(PATIENCE, BufReader::new(stdout).read_line(&mut line)).await;
         if !matches!(ready, Ok(Ok(1..))) {
-            panic!("the server did not become ready:\n{}", self.log());
+            // One that hangs has no code, and is killed with its handle.
+            let status = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
+            return Err(status.ok().and_then(|status| status.expect("status").code()));
         }
         let ready: Value = serde_json::from_str(&line).expect("one JSON line");
         self.url = ready["url"].as_str().expect("url").trim_end_matches('/').to_owned();
         self.api.url.clone_from(&self.url);
         self.server = Some(child);
+        Ok(())
     }
 
     /// Everything the server wrote to its log so far.

@@ -48,6 +48,11 @@ impl Database {
         Self { name: name.to_owned(), url, pool }
     }
 
+    /// The server goes another way than we do.
+    pub fn by_way_of(self, url: String) -> Self {
+        Self { url, ..self }
+    }
+
     pub async fn store(&self) -> Store {
         store_of(&self.url).await
     }
@@ -72,6 +77,33 @@ impl Database {
             .execute(sqlx::AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")))
             .await
             .expect("altered");
+        admin.close().await.expect("closed");
+    }
+
+    /// A copy of everything as it is now; gives its name.
+    pub async fn back_up(&self) -> String {
+        let backup = format!("{}_backup", self.name());
+        self.refuse_connections().await;
+        // Whoever was sent away may take a moment to go.
+        super::eventually("a backup", || async {
+            let copy = format!("CREATE DATABASE {backup} TEMPLATE {}", self.name());
+            admin().await.execute(sqlx::AssertSqlSafe(copy)).await.ok()
+        })
+        .await;
+        self.accept_connections().await;
+        backup
+    }
+
+    /// Puts the copy in the place of the database.
+    pub async fn restore(&self, backup: String) {
+        self.refuse_connections().await;
+        let name = self.name();
+        let mut admin = admin().await;
+        for statement in
+            [format!("DROP DATABASE {name} WITH (FORCE)"), format!("ALTER DATABASE {backup} RENAME TO {name}")]
+        {
+            admin.execute(sqlx::AssertSqlSafe(statement)).await.expect("restored");
+        }
         admin.close().await.expect("closed");
     }
 

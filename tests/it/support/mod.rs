@@ -4,6 +4,7 @@ mod app;
 mod client;
 mod database;
 mod own_cluster;
+mod preload;
 mod small_disk;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ pub use app::{ROOT_KEY, TestApp};
 pub use client::{Client, Refusal};
 pub use database::Database;
 pub use own_cluster::OwnCluster;
+pub use preload::Preload;
 pub use small_disk::SmallDisk;
 
 /// Longest wait for a state. Generous: it only costs time when a test fails.

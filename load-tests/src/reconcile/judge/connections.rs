@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::books::{Span, Trail};
 use super::super::cover::{Cover, Stretch};
+use super::super::faults::FaultKind;
 use super::super::reasons;
 use super::super::truth::{Boot, BootEndKind, ConnectionTruth, End};
 use super::{Fault, Judge, Who};
@@ -81,10 +82,10 @@ impl<'a> Judge<'a> {
         }
         let billed = Cover::of([Stretch::new(span.connected_at, end)]);
         let missing = Cover::of([at_least]).minus(&billed).micros();
-        let is_silenced = reasons::silences(self.truth, connection).next().is_some();
-        let explained = match (crashed, is_silenced) {
+        let is_late = self.meets(connection, FaultKind::holds_up);
+        let explained = match (crashed, is_late) {
             (true, _) => span.uncertainty_us + self.rules.mark_late_us,
-            // What came while the server stood still proves the time before that, and the uncertainty has the rest.
+            // What waited for the server proves the time before that, and the uncertainty has the rest.
             (false, true) => span.uncertainty_us,
             (false, false) => 0,
         };
@@ -112,7 +113,7 @@ impl<'a> Judge<'a> {
             _ => connection.there_until,
         };
         // Nor was its network working from where packets were lost, if that is what ended it.
-        let lost_at = reasons::silences(self.truth, connection)
+        let lost_at = reasons::faults_during(self.truth, self.rules, connection)
             .filter(|one| one.kind.needs_network() && one.until >= end)
             .map(|one| one.at)
             .min();
@@ -147,11 +148,15 @@ impl<'a> Judge<'a> {
         let stopped = |boot: &Boot| {
             boot.end.is_some_and(|end| end.at <= connection.gone_at && end.gone_at >= connection.join_sent)
         };
-        let is_silenced = reasons::silences(self.truth, connection).next().is_some();
+        let is_silenced = self.meets(connection, FaultKind::silences);
         if connection.end == End::Lost && !is_silenced && !self.truth.boots.iter().any(stopped) {
             let words = format!("{} was dropped without a word by a server that ran ({reason})", span.connection);
             self.blame(Fault::Dropped, Some(who), 0, words);
         }
+    }
+
+    fn meets(&self, connection: &ConnectionTruth, is_such: fn(FaultKind) -> bool) -> bool {
+        reasons::faults_during(self.truth, self.rules, connection).any(|one| is_such(one.kind))
     }
 
     fn killed_during(&self, connection: &ConnectionTruth) -> Option<i64> {
