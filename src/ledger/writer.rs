@@ -70,6 +70,8 @@ impl JournalWriter {
             queue.waiting.clear();
         }
         self.ledger.shared.durable_seq.send_modify(|_| {});
+        // The flusher need not wait for more than there is.
+        self.ledger.shared.writer_done.store(true, Relaxed);
         self.fatal.cancel();
     }
 

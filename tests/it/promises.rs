@@ -15,12 +15,18 @@ fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(|words| words.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
+/// Whether the function that begins after this text is a test: the attribute stands a few lines before it.
+fn is_marked(before: &str) -> bool {
+    let mut lines = before.lines().rev().take(5).take_while(|line| !line.starts_with('}'));
+    lines.any(|line| line.trim() == "#[test]" || line.trim().starts_with("#[tokio::test"))
+}
+
 /// What is wrong with a reference; `None` for a good one, and for words that are none.
 fn fault(reference: &str) -> Option<String> {
     let exists = |path: PathBuf| (!path.is_file()).then(|| format!("there is no {}", path.display()));
     if let Some((file, name)) = reference.split_once(".rs::").map(|(file, name)| (format!("{file}.rs"), name)) {
         let Ok(text) = std::fs::read_to_string(root().join(&file)) else { return Some(format!("there is no {file}")) };
-        let declared = text.contains(&format!("fn {name}(")) && text.contains("test]");
+        let declared = text.split_once(&format!("fn {name}(")).is_some_and(|(before, _)| is_marked(before));
         return (!declared).then(|| format!("{file} has no test {name}"));
     }
     if let Some((file, name)) = reference.split_once(".js::").map(|(file, name)| (format!("{file}.js"), name)) {

@@ -60,6 +60,8 @@ async fn start(folder: &tempfile::TempDir) -> EmbeddedPostgres {
     eventually("Postgres starts", || async {
         let mut options = embedded_pg::Options::new(folder.path());
         options.lifetime = Lifetime::Process;
+        // Processes are killed here, not the machine: what they gave to the system is kept.
+        options.throw_away = true;
         embedded_pg::start(options).await.ok()
     })
     .await
