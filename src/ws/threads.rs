@@ -35,16 +35,14 @@ impl SocketThreads {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             threads.push(runtime.handle().clone());
             let stop = stop.clone();
-            std::thread::Builder::new()
-                .name(format!("sockets.{number}"))
-                .spawn(move || {
-                    runtime.block_on(async {
-                        tokio::select! {
-                            () = stop.cancelled() => {}
-                            () = standstill::beat(clock) => {}
-                        }
-                    });
-                })?;
+            std::thread::Builder::new().name(format!("sockets.{number}")).spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = standstill::beat(clock) => {}
+                    }
+                });
+            })?;
         }
         Ok(Self { main: Handle::current(), threads, next: AtomicUsize::new(0) })
     }

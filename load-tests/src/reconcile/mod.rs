@@ -150,8 +150,11 @@ impl Options {
     /// time to call itself complete.
     fn estimate(&self) -> Duration {
         let count = |kind: &FaultKind| if *kind == FaultKind::Kill { self.kills } else { self.others };
-        let faults: Duration =
-            self.faults.iter().map(|kind| kind.usual_length(self.brief) * u32::try_from(count(kind)).unwrap_or(0)).sum();
+        let faults: Duration = self
+            .faults
+            .iter()
+            .map(|kind| kind.usual_length(self.brief) * u32::try_from(count(kind)).unwrap_or(0))
+            .sum();
         let ending = if self.early { EARLY_ENDING } else { COMPLETE_ENDING };
         self.length.max(faults) + ending
     }

@@ -34,7 +34,8 @@ pub fn faults_during<'a>(
     rules: &Rules,
     connection: &'a ConnectionTruth,
 ) -> impl Iterator<Item = &'a Incident> {
-    let known_by = if connection.end == End::Hole { connection.gone_at + rules.dead_after_us } else { connection.gone_at };
+    let known_by =
+        if connection.end == End::Hole { connection.gone_at + rules.dead_after_us } else { connection.gone_at };
     truth.incidents.iter().filter(move |one| one.at <= known_by && one.until >= connection.join_sent)
 }
 

@@ -104,6 +104,7 @@ async fn evidence_counts_again_once_what_waited_is_read() {
     ann.close().await;
     let of = format!("from rollcall.participation_spans where epoch || '-' || connection = '{connection}'");
     app.eventually_counts(&format!("select count(*) {of} and end_reason = 'closed'"), 1).await;
-    let exact = format!("select count(*) {of} and uncertainty_us = 0 and disconnected_at >= to_timestamp({before} / 1e6)");
+    let exact =
+        format!("select count(*) {of} and uncertainty_us = 0 and disconnected_at >= to_timestamp({before} / 1e6)");
     assert_eq!(app.database.number(&exact).await, 1, "a close that is read at once is billed to its instant");
 }

@@ -28,8 +28,10 @@ async fn outage(how: Signal) {
     assert_eq!((status, &problem["code"]), (503, &json!("database_unavailable")));
     let (status, ready) = app.api.get("/readyz").await;
     assert_eq!((status, &ready["checks"]["database"]["ok"]), (503, &json!(false)));
-    eventually("the metric says so", || async { app.metric("rollcall_postgres_failing").await.filter(|one| *one > 0.0) })
-        .await;
+    eventually("the metric says so", || async {
+        app.metric("rollcall_postgres_failing").await.filter(|one| *one > 0.0)
+    })
+    .await;
     assert!(app.metric("rollcall_journal_backlog_records").await.expect("there") > 0.0);
     ann.ping(Some(true)).await;
 
@@ -97,10 +99,8 @@ async fn a_killed_process_of_postgres_is_one_more_reconnect() {
         bob.connection()
     );
     // Postgres sends everybody away and recovers by itself; our own look may fail meanwhile.
-    eventually("everything is there", || async {
-        (app.database.try_number(&of_bob).await == Some(1)).then_some(())
-    })
-    .await;
+    eventually("everything is there", || async { (app.database.try_number(&of_bob).await == Some(1)).then_some(()) })
+        .await;
     ann.ping(Some(true)).await;
     assert_dense(&app).await;
     drop(app);

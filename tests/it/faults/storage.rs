@@ -10,11 +10,9 @@ use crate::support::{Client, Preload, TestApp};
 async fn a_failed_fsync_acknowledges_nothing_and_ends_the_server() {
     let Some(storage) = Preload::build("tests/it/faults/storage.c") else { return };
     let failed = storage.folder.path().join("failed");
-    let mut app = TestApp::start_in(&[
-        ("LD_PRELOAD", &storage.library()),
-        ("STORAGE_FAILS_FILE", &failed.to_string_lossy()),
-    ])
-    .await;
+    let mut app =
+        TestApp::start_in(&[("LD_PRELOAD", &storage.library()), ("STORAGE_FAILS_FILE", &failed.to_string_lossy())])
+            .await;
     let (_, token) = app.room().await;
     let ann = app.join(&token, "Ann").await;
     std::fs::write(&failed, b"").expect("written");
