@@ -58,6 +58,8 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
         // What the client did reached the server late or never.
         _ if silent_until.is_some() => {
             reasons.extend(["liveness_timeout", "closed"]);
+            // It may have said so and given up waiting for the goodbye.
+            reasons.extend((connection.end == End::Lost).then_some("left"));
             let known_by = silent_until.unwrap_or(connection.gone_at).max(connection.gone_at);
             known_by + rules.dead_after_us + rules.close_durable_us
         }
