@@ -78,6 +78,11 @@ planted: need-cargo ## Put bugs into the server on purpose; the simulation must 
 simulate: need-cargo ## Simulate SEEDS=10000 histories with faults, or replay one with SEED=n (docs/SIMULATION.md)
 	$(CARGO) test --profile simulation --package rollcall --test simulation -- --ignored --exact --nocapture seeds::simulate
 
+.PHONY: faults
+faults: need-cargo need-postgres ## Make every fault of docs/FAILURE_MODES.md at random, 50 kills among them, and check the bill; needs root
+	$(CARGO) build --workspace
+	./target/debug/rollcall-load reconcile --all-faults --kills 50 --others 5 --minutes 12 $(FAULTS)
+
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies
 	@$(CARGO) deny --version > /dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 69; }

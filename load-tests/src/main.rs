@@ -8,6 +8,7 @@ mod control;
 #[cfg(test)]
 mod fixture;
 mod floor;
+mod ground;
 mod histogram;
 mod measure;
 mod micro;
@@ -95,6 +96,12 @@ enum Verb {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Verb::Reconcile(reconcile) = &arguments.verb
+        && reconcile.needs_isolation()
+    {
+        // Now, while there is one thread.
+        ground::isolate();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

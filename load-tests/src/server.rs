@@ -11,16 +11,23 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::control::Api;
-use crate::process::Process;
+use crate::ground::{Disk, WallClock};
+use crate::process::{Process, signal_process};
 
-use postgres::ApartPostgres;
+pub use postgres::{ApartPostgres, PostgresEnd};
 
 /// The first start makes a database cluster.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Size of the disk that the journal has for itself where it has one, and of that of Postgres, in mebibytes. Memory is
+/// only used for what lies on them.
+const JOURNAL_DISK_MIB: u32 = 128;
+const DATABASE_DISK_MIB: u32 = 1024;
 
 /// Bytes of the log that are shown when the server fails.
 const LOG_SHOWN_BYTES: usize = 3_000;
@@ -44,6 +51,16 @@ pub enum Postgres {
     Apart,
 }
 
+/// What the server stands on. Small disks need [`crate::ground::isolation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    pub postgres: Postgres,
+    /// The journal and a Postgres apart have a disk each that can be filled.
+    pub small_disks: bool,
+    /// The server has a wall clock of its own.
+    pub wall_clock: bool,
+}
+
 #[derive(Debug)]
 pub struct Server {
     /// `None` between an end and the next start.
@@ -53,7 +70,16 @@ pub struct Server {
     ready: Ready,
     /// Declared after the process: the server goes first.
     database: Option<ApartPostgres>,
+    wall_clock: Option<WallClock>,
+    disks: Option<Disks>,
     folder: TempDir,
+}
+
+/// Declared before the folder in [`Server`]: a folder cannot be removed while a disk is in it.
+#[derive(Debug)]
+pub struct Disks {
+    pub journal: Disk,
+    pub database: Disk,
 }
 
 impl Server {
@@ -62,28 +88,36 @@ impl Server {
     /// # Errors
     /// It did not become ready; the text has the end of its log.
     pub async fn start(program: &Path, environment: &[(&str, String)]) -> anyhow::Result<Self> {
-        Self::start_with(program, environment, Postgres::Embedded).await
+        let site = Site { postgres: Postgres::Embedded, small_disks: false, wall_clock: false };
+        Self::start_on(program, environment, site).await
     }
 
-    /// As [`Server::start`], with a choice of whose process Postgres is.
+    /// As [`Server::start`], with a choice of what it stands on.
     ///
     /// # Errors
     /// It did not become ready; the text has the end of its log.
-    pub async fn start_with(
-        program: &Path,
-        environment: &[(&str, String)],
-        postgres: Postgres,
-    ) -> anyhow::Result<Self> {
+    pub async fn start_on(program: &Path, environment: &[(&str, String)], site: Site) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("rollcall-load-").tempdir()?;
-        let environment: Vec<_> =
+        let mut environment: Vec<_> =
             defaults().iter().chain(environment).map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        let database = match postgres {
-            Postgres::Embedded => None,
-            Postgres::Apart => Some(ApartPostgres::start(program, &data_dir(&folder)).await?),
+        let disks = match site.small_disks {
+            true => Some(Disks {
+                journal: Disk::mount(&data_dir(&folder), JOURNAL_DISK_MIB)?,
+                database: Disk::mount(&database_dir(&folder), DATABASE_DISK_MIB)?,
+            }),
+            false => None,
         };
+        let wall_clock = if site.wall_clock { Some(WallClock::build(folder.path())?) } else { None };
+        environment.extend(wall_clock.iter().flat_map(WallClock::environment));
+        let database = match site.postgres {
+            Postgres::Embedded => None,
+            Postgres::Apart => Some(ApartPostgres::start(program, &database_dir(&folder)).await?),
+        };
+        environment.extend(database.iter().map(|database| ("DATABASE_URL".to_owned(), database.url().to_owned())));
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (process, ready) = launch(program, &environment, &folder, any_port).await?;
-        Ok(Self { process: Some(process), program: program.to_owned(), environment, ready, database, folder })
+        let (process, program) = (Some(process), program.to_owned());
+        Ok(Self { process, program, environment, ready, database, wall_clock, disks, folder })
     }
 
     /// The process of the latest start.
@@ -121,7 +155,7 @@ impl Server {
     /// # Errors
     /// It is not running.
     pub fn freeze_postgres(&self) -> anyhow::Result<()> {
-        postgres::freeze(&self.ready.data_dir)
+        postgres::freeze(self.postgres_dir())
     }
 
     /// Lets a frozen Postgres go on where it stopped. Idempotent.
@@ -129,7 +163,47 @@ impl Server {
     /// # Errors
     /// It is not running.
     pub fn thaw_postgres(&self) -> anyhow::Result<()> {
-        postgres::thaw(&self.ready.data_dir)
+        postgres::thaw(self.postgres_dir())
+    }
+
+    fn postgres_dir(&self) -> &Path {
+        self.database.as_ref().map_or(&self.ready.data_dir, ApartPostgres::data_dir)
+    }
+
+    /// The Postgres that runs apart.
+    ///
+    /// # Errors
+    /// It is the server's own.
+    pub fn postgres(&mut self) -> anyhow::Result<&mut ApartPostgres> {
+        self.database.as_mut().context("Postgres is the server's own")
+    }
+
+    /// # Errors
+    /// The server was started without small disks.
+    pub fn disks(&self) -> anyhow::Result<&Disks> {
+        self.disks.as_ref().context("the server has no disks of its own")
+    }
+
+    /// # Errors
+    /// The server was started without a wall clock of its own.
+    pub fn wall_clock(&self) -> anyhow::Result<&WallClock> {
+        self.wall_clock.as_ref().context("the server has no wall clock of its own")
+    }
+
+    /// Stops the server in the middle of what it does (SIGSTOP): connections stay open and nobody answers. Idempotent.
+    ///
+    /// # Errors
+    /// The server is not running.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        signal_process(self.process.as_ref().context("the server is not running")?.pid(), Signal::SIGSTOP)
+    }
+
+    /// Lets it go on where it stopped. Idempotent.
+    ///
+    /// # Errors
+    /// The server is not running.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        signal_process(self.process.as_ref().context("the server is not running")?.pid(), Signal::SIGCONT)
     }
 
     /// `kill -9`; returns when the process is gone. An embedded Postgres then shuts itself down.
@@ -215,6 +289,11 @@ async fn launch(
 
 fn data_dir(folder: &TempDir) -> PathBuf {
     folder.path().join("data")
+}
+
+/// Where a Postgres that runs apart has its files.
+fn database_dir(folder: &TempDir) -> PathBuf {
+    folder.path().join("database")
 }
 
 fn log_file(folder: &TempDir) -> PathBuf {

@@ -1,9 +1,10 @@
 //! The program as its user meets it: a tiny scenario from end to end against the real server, the report, the exit codes.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod support;
 
 use serde_json::Value;
+
+use support::{harness, server, text};
 
 /// Few people, a few seconds, and budgets that a busy machine keeps.
 const TINY: &str = r#"
@@ -17,30 +18,6 @@ joins_per_s = 40
 errors_max = 0
 seconds_max = 600
 "#;
-
-fn harness(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rollcall-load")).args(arguments).output().expect("it runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The server of the same profile. Cargo hands a test only the programs of its own package, so it is built here; when it
-/// is built already that takes no time.
-fn server() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_rollcall-load")).with_file_name("rollcall");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--package", "rollcall", "--bin", "rollcall"]);
-    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).env("SQLX_OFFLINE", "true");
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let output = cargo.output().expect("cargo runs");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(path.is_file(), "no server at {}", path.display());
-    path
-}
 
 #[test]
 fn a_tiny_scenario_runs_from_end_to_end() {

@@ -109,7 +109,7 @@ pub(super) async fn build(
         environment: Server {
             control: control.clone(),
             tasks: connections.clone(),
-            threads: SocketThreads::start(&sockets_over).map_err(AppError::System)?,
+            threads: SocketThreads::start(clock, &sockets_over).map_err(AppError::System)?,
         },
     });
 
@@ -212,6 +212,7 @@ fn start_ledger(
             flush_rows_max: config.ledger.flush_rows_max as usize,
             flush_interval: config.ledger.flush_interval_ms.duration(),
             lease: config.ledger.lease_s.duration(),
+            answer_timeout: config.database.answer_timeout_s.duration(),
         },
         fatal: fatal.clone(),
         finish: finish.clone(),

@@ -37,6 +37,9 @@ settings! {
         acquire_timeout_ms: Millis = Millis(2_000), in 50..=60_000;
         /// How long a start or a verb waits for the database before it gives up with exit code 69.
         connect_timeout_s: Seconds = Seconds(10), in 1..=300;
+        /// How long a batch of records waits for the answer of Postgres before its connection is given up and made anew. Only a
+        /// Postgres that vanished without a word takes so long: one that is slow cancels the statement itself after 60 s.
+        answer_timeout_s: Seconds = Seconds(90), in 2..=3_600;
     }
 }
 

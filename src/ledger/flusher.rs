@@ -1,8 +1,8 @@
 //! Moves records from the journal to Postgres: in order, one batch in flight, exactly once.
 //!
 //! Each batch compares-and-sets the epoch's `applied_seq` in its own transaction. When the result of a commit is
-//! unknown, the next attempt finds out by that number. The flusher owns its connection and never cancels a query:
-//! a cancelled one would leave the connection in a state that nobody knows; `statement_timeout` limits time instead.
+//! unknown, the next attempt finds out by that number. The flusher owns its connection; `statement_timeout` limits the time
+//! of a batch. Only when Postgres does not even say that is the wait given up, and the connection with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -32,6 +32,8 @@ pub struct FlusherOptions {
     pub flush_interval: Duration,
     /// How long Postgres may take this node for alive after its last word.
     pub lease: Duration,
+    /// How long a batch waits for an answer before the connection is taken for dead.
+    pub answer_timeout: Duration,
 }
 
 /// The task state of the flusher.
@@ -52,6 +54,8 @@ pub struct Flusher<R = JournalReader, S = Store> {
 enum FlushError {
     #[error("Postgres did not take the batch")]
     Store(#[from] StoreError),
+    #[error("Postgres does not answer")]
+    Silent,
     #[error("the journal cannot be read")]
     Journal(#[from] JournalError),
     #[error("records {from} to {to} are neither in the journal nor in Postgres")]
@@ -65,7 +69,7 @@ enum FlushError {
 impl FlushError {
     /// Whether trying again can help.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(_))
+        matches!(self, Self::Store(_) | Self::Silent)
     }
 }
 
@@ -76,7 +80,7 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             let more = self.wait_for_work().await;
-            match self.flush_once(&mut connection).await {
+            match self.flush_in_time(&mut connection).await {
                 Ok(applied) => {
                     self.note_success();
                     pause = RETRY_PAUSE_MIN;
@@ -124,6 +128,12 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
     fn is_drained(&self) -> bool {
         let shared = &self.ledger.shared;
         shared.writer_done.load(Relaxed) && *shared.applied_seq.borrow() >= *shared.durable_seq.borrow()
+    }
+
+    /// A Postgres whose machine is gone does not say so, and TCP may wait for it for hours.
+    async fn flush_in_time(&mut self, connection: &mut Option<S::Connection>) -> Result<usize, FlushError> {
+        let (clock, limit) = (self.clock, self.options.answer_timeout);
+        clock.timeout(limit, self.flush_once(connection)).await.unwrap_or(Err(FlushError::Silent))
     }
 
     /// Sends one batch, or renews the lease when there is none. Returns how many records were applied.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use rollcall_core::{Epoch, Fact, Heard, Record, Timestamp};
 
-use super::journal::JournalStorage as _;
+use super::journal::{JournalRead as _, JournalStorage as _};
 use super::{Journal, JournalError};
 
 const EPOCH: Epoch = Epoch(7);

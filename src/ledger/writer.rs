@@ -121,6 +121,8 @@ impl<J: JournalStorage> JournalWriter<J> {
             queue.waiting.clear();
         }
         self.ledger.shared.durable_seq.send_modify(|_| {});
+        // The flusher need not wait for more than there is.
+        self.ledger.shared.writer_done.store(true, Relaxed);
         self.fatal.cancel();
     }
 

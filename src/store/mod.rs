@@ -44,6 +44,11 @@ pub use live::{Consumed, LoadedSession, StoredInvite};
 pub use live_store::LiveStore;
 pub use recovery::OpenSpan;
 
+/// After so many seconds without a word Postgres asks whether we are there, so often, at these intervals: 25 s in all.
+const KEEPALIVE_IDLE_S: u32 = 10;
+const KEEPALIVE_INTERVAL_S: u32 = 5;
+const KEEPALIVE_COUNT: u32 = 3;
+
 #[derive(Clone)]
 pub struct StoreOptions {
     /// `postgres://user:password@host/database`. Session state is used, so a pooler in between must be in session mode.
@@ -81,7 +86,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
-            .after_connect(move |conn, _| Box::pin(async move { set_statement_timeout(conn, statement_timeout).await }))
+            .after_connect(move |conn, _| Box::pin(async move { prepare_connection(conn, statement_timeout).await }))
             .connect_with(connect)
             .await?;
         Ok(Self { pool, statement_timeout })
@@ -93,7 +98,7 @@ impl Store {
     /// [`StoreError::Unavailable`] when it cannot be made.
     pub async fn dedicated(&self) -> Result<PgConnection, StoreError> {
         let mut conn = self.pool.connect_options().connect().await?;
-        set_statement_timeout(&mut conn, self.statement_timeout).await?;
+        prepare_connection(&mut conn, self.statement_timeout).await?;
         Ok(conn)
     }
 
@@ -112,8 +117,18 @@ impl Store {
     }
 }
 
-async fn set_statement_timeout(conn: &mut PgConnection, timeout: Duration) -> Result<(), sqlx::Error> {
-    let milliseconds = timeout.as_millis().to_string();
-    sqlx::query("select set_config('statement_timeout', $1, false)").bind(milliseconds).execute(conn).await?;
+/// Limits the time of a statement, and lets Postgres find out soon when our machine is gone: until then it holds what the
+/// connection held, the name of the node among it. Over a Unix socket the latter is nothing.
+async fn prepare_connection(conn: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "select set_config('statement_timeout', $1, false), set_config('tcp_keepalives_idle', $2, false),
+                set_config('tcp_keepalives_interval', $3, false), set_config('tcp_keepalives_count', $4, false)",
+    )
+    .bind(statement_timeout.as_millis().to_string())
+    .bind(KEEPALIVE_IDLE_S.to_string())
+    .bind(KEEPALIVE_INTERVAL_S.to_string())
+    .bind(KEEPALIVE_COUNT.to_string())
+    .execute(conn)
+    .await?;
     Ok(())
 }

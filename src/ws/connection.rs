@@ -22,6 +22,7 @@ use super::frame::ShortFrame;
 use super::host;
 use super::rate::{Bucket, Rate};
 use super::socket::{Inbound, Received, Socket, Wire, with_received};
+use super::standstill::{self, STANDSTILL_MIN};
 use crate::clock::Timer;
 use crate::hub::{Farewell, Outbox, Outgoing, Taken};
 
@@ -38,6 +39,9 @@ const JOURNAL_FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Frames handled before the way out and other sockets get their turn. A peer that sends without end must still be able to
 /// receive, and reading and writing draw on one budget of the runtime.
 const FRAMES_PER_TURN_MAX: usize = 32;
+
+/// So long after a standstill a socket that seems empty may still have something in it that the system has not announced.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
 
 /// The timer is looked at when it may fire within this time. Before that, polling it would only cost.
 const TIMER_LOOK_AHEAD: Duration = Duration::from_secs(1);
@@ -56,6 +60,11 @@ pub(super) struct Connection<W, E: Environment> {
     armed_at: Timestamp,
     /// The evidence for which a probe was sent.
     probed_for: Option<Timestamp>,
+    /// Since when somebody listens here: a joiner waits for its answer before it speaks, and that may have taken long.
+    listening_from: Timestamp,
+    /// When everything that had come was last known to be read; zero before the first time, if the answer took long. What
+    /// is read after a standstill that ended later may be as old as that.
+    emptied_at: Timestamp,
     trouble: Option<Box<Trouble>>,
 }
 
@@ -70,8 +79,6 @@ struct Trouble {
     deferred_update: Option<Deferred>,
     /// The newest pong that the socket could not take yet. A client that does not read needs only the last.
     waiting_pong: Option<Bytes>,
-    /// When the join was answered, where that took long: the client had nothing to say meanwhile.
-    answered_at: Option<Timestamp>,
     /// Since when the socket has taken nothing.
     blocked_since: Option<Timestamp>,
     /// Set once a close frame was sent: until when its answer is awaited.
@@ -92,12 +99,26 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         outbox: Arc<Outbox>,
         clock: Arc<ConnectionClock>,
         guard: CloseGuard<E>,
+        upgraded_at: Timestamp,
         now: Timestamp,
     ) -> Self {
+        // The join itself is the only evidence so far.
+        let waited = now.since(clock.evidence_at());
+        let emptied_at = if waited < STANDSTILL_MIN { upgraded_at } else { Timestamp::ZERO };
         let (bucket, updates) = (Bucket::new(now), Bucket::new(now));
-        let waited_long = clock.evidence_at() + guard.ws.options.ping_interval <= now;
-        let trouble = waited_long.then(|| Box::new(Trouble { answered_at: Some(now), ..Trouble::default() }));
-        Self { socket, outbox, clock, guard, bucket, updates, armed_at: Timestamp::ZERO, probed_for: None, trouble }
+        Self {
+            socket,
+            outbox,
+            clock,
+            guard,
+            bucket,
+            updates,
+            armed_at: Timestamp::ZERO,
+            probed_for: None,
+            listening_from: now,
+            emptied_at,
+            trouble: None,
+        }
     }
 
     /// Moves the socket to the runtime that is entered.
@@ -139,7 +160,8 @@ impl<W: Wire, E: Environment> Connection<W, E> {
                 continue;
             }
             let now = self.now();
-            let next = self.next_look();
+            let woke_at = standstill::look(now).until;
+            let next = self.next_look(woke_at);
             let mut newly_armed = false;
             if next > now && next >= self.armed_at && self.armed_at > now {
                 // The timer stands earlier than needed: leave it, and look again when it fires.
@@ -148,7 +170,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
                 newly_armed = true;
                 timer.reset(next.since(now));
             } else {
-                if let Poll::Ready(end) = self.look_at_time(context, now) {
+                if let Poll::Ready(end) = self.look_at_time(context, now, woke_at) {
                     return Poll::Ready(end);
                 }
                 continue;
@@ -176,20 +198,25 @@ impl<W: Wire, E: Environment> Connection<W, E> {
 
     fn poll_received(&mut self, context: &mut Context<'_>, received: &mut Received) -> Poll<End> {
         let mut frames = 0;
-        while !self.is_paused()
-            && let Poll::Ready(inbound) = self.socket.poll_receive(context, received)
-        {
+        while !self.is_paused() {
+            let Poll::Ready(inbound) = self.socket.poll_receive(context, received) else {
+                self.note_empty();
+                break;
+            };
             frames += 1;
             let now = self.now();
+            let (heard_at, is_fresh) = self.heard_at(now);
             match inbound {
                 Inbound::Closed => {
-                    return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed });
+                    self.clock.hear(heard_at);
+                    let proof = if is_fresh { CloseProof::Observed } else { CloseProof::Silent };
+                    return Poll::Ready(End { reason: LeaveReason::Closed, proof });
                 }
                 Inbound::Broken if planted!("reset_is_proof") => {
                     return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Observed });
                 }
                 Inbound::Broken => return Poll::Ready(End { reason: LeaveReason::Closed, proof: CloseProof::Silent }),
-                _ => self.clock.hear(now),
+                _ => self.clock.hear(heard_at),
             }
             match inbound {
                 // Nothing that comes after our close is answered.
@@ -209,12 +236,38 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         Poll::Pending
     }
 
+    /// What a frame that is read now proves its sender to have been there, and whether that is now. After a standstill it
+    /// may have waited for as long as that lasted, and nobody may be at the other end any more.
+    fn heard_at(&self, now: Timestamp) -> (Timestamp, bool) {
+        let standstill = standstill::look(now);
+        if self.emptied_at == Timestamp::ZERO {
+            (self.clock.evidence_at(), false)
+        } else if standstill.until > self.emptied_at {
+            (standstill.from.max(self.clock.evidence_at()), false)
+        } else {
+            (now, true)
+        }
+    }
+
+    /// Nothing more is there to be read: what comes from now on is fresh. Right after a standstill, and right after the
+    /// socket came to this thread, it may only seem so: the system has not announced yet what there is.
+    fn note_empty(&mut self) {
+        let is_known = self.emptied_at > standstill::woke_at() && self.emptied_at > Timestamp::ZERO;
+        if !is_known {
+            let now = self.now();
+            let unannounced_from = standstill::look(now).until.max(self.listening_from);
+            if now >= unannounced_from + ANNOUNCED_AFTER {
+                self.emptied_at = now;
+            }
+        }
+    }
+
     fn on_text(&mut self, context: &mut Context<'_>, text: &str, now: Timestamp) {
         match ClientMessage::decode(text) {
             Ok(ClientMessage::Update(update)) => self.on_update(context, update.state, now),
             _ if !self.take_from_bucket(now) => self.on_rate_exceeded(context, now),
             Ok(ClientMessage::Ping(ping)) => self.on_ping(context, &ping, now),
-            Ok(ClientMessage::Leave) => self.on_leave(),
+            Ok(ClientMessage::Leave) => self.on_leave(now),
             Ok(ClientMessage::Snapshot) => self.apply(Command::Snapshot { member: self.guard.member }),
             Ok(ClientMessage::Join(_)) => self.answer(ErrorCode::AlreadyJoined),
             Ok(command @ (ClientMessage::End(_) | ClientMessage::Extend(_) | ClientMessage::Kick(_))) => {
@@ -251,11 +304,12 @@ impl<W: Wire, E: Environment> Connection<W, E> {
     }
 
     /// Takes the departure at its word and instant. The goodbye acknowledges it, so it waits until the record is durable.
-    fn on_leave(&mut self) {
+    fn on_leave(&mut self, now: Timestamp) {
         if self.guard.is_reported() {
             return;
         }
-        let receipt = self.guard.report(End { reason: LeaveReason::Left, proof: CloseProof::Observed });
+        let proof = if self.heard_at(now).1 { CloseProof::Observed } else { CloseProof::Silent };
+        let receipt = self.guard.report(End { reason: LeaveReason::Left, proof });
         let outbox = self.outbox.clone();
         let goodbye = async move {
             let durable = match receipt {
@@ -445,11 +499,13 @@ impl<W: Wire, E: Environment> Connection<W, E> {
     // --- time ---
 
     /// The next instant at which the passing of time alone matters to this socket.
-    fn next_look(&self) -> Timestamp {
+    fn next_look(&self, woke_at: Timestamp) -> Timestamp {
         let options = &self.guard.ws.options;
         let evidence_at = self.clock.evidence_at();
+        // While nobody listened nobody could be heard: that is no silence of the peer.
+        let silent_from = evidence_at.max(woke_at).max(self.listening_from);
         let silence = if self.probed_for == Some(evidence_at) { options.dead_after } else { options.probe_after };
-        let silent_at = self.silent_since() + silence;
+        let silent_at = silent_from + silence;
         let Some(trouble) = &self.trouble else { return silent_at };
         if let Some(closing_until) = trouble.closing_until {
             return closing_until;
@@ -459,13 +515,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         silent_at.min(blocked).min(deferred).min(trouble.paused_until.unwrap_or(Timestamp::NEVER))
     }
 
-    /// From when on silence is the client's: before its join was answered it had nothing to say. For the bill it proves nothing.
-    fn silent_since(&self) -> Timestamp {
-        let answered_at = self.trouble.as_ref().and_then(|trouble| trouble.answered_at);
-        self.clock.evidence_at().max(answered_at.unwrap_or(Timestamp::ZERO))
-    }
-
-    fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp) -> Poll<End> {
+    fn look_at_time(&mut self, context: &mut Context<'_>, now: Timestamp, woke_at: Timestamp) -> Poll<End> {
         let (probe_after, dead_after, slow_after) = {
             let options = &self.guard.ws.options;
             (options.probe_after, options.dead_after, options.slow_consumer_timeout)
@@ -481,11 +531,12 @@ impl<W: Wire, E: Environment> Connection<W, E> {
             }
             trouble.paused_until.take_if(|until| *until <= now);
         }
-        let (evidence_at, silent_since) = (self.clock.evidence_at(), self.silent_since());
-        if silent_since + dead_after <= now {
+        let evidence_at = self.clock.evidence_at();
+        let silent_from = evidence_at.max(woke_at).max(self.listening_from);
+        if silent_from + dead_after <= now {
             return Poll::Ready(self.give_up(context, ErrorCode::LivenessTimeout, LeaveReason::LivenessTimeout));
         }
-        if silent_since + probe_after <= now && self.probed_for != Some(evidence_at) {
+        if silent_from + probe_after <= now && self.probed_for != Some(evidence_at) {
             self.probed_for = Some(evidence_at);
             if let Poll::Ready(Ok(())) = self.socket.poll_ready(context) {
                 self.socket.send_ping(context).ok();

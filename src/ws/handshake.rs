@@ -148,7 +148,7 @@ async fn admit<W: Wire, E: Environment>(
     match outcome {
         Ok((outbox, clock, guard)) => {
             ws.metrics.connection_opened();
-            Some(Connection::new(socket, outbox, clock, guard, ws.hub.clock().now()))
+            Some(Connection::new(socket, outbox, clock, guard, visit.upgraded_at, ws.hub.clock().now()))
         }
         // It did not even read its `joined`: words would be lost on it.
         Err(Refused { code: ErrorCode::SlowConsumer, .. }) => None,

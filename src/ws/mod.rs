@@ -18,6 +18,7 @@ mod lobby;
 mod patient;
 mod rate;
 mod socket;
+mod standstill;
 mod threads;
 
 use std::net::IpAddr;

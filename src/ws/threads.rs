@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tokio::runtime::{Builder, EnterGuard, Handle};
 use tokio_util::sync::CancellationToken;
 
+use super::standstill;
+use crate::clock::Clock;
+
 /// Most threads, however many cores there are: beyond it the kernel's network stack is what is busy.
 const THREADS_MAX: usize = 64;
 
@@ -25,16 +28,21 @@ impl SocketThreads {
     ///
     /// # Errors
     /// The system cannot start a thread or a runtime.
-    pub fn start(stop: &CancellationToken) -> io::Result<Self> {
+    pub fn start(clock: Clock, stop: &CancellationToken) -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             threads.push(runtime.handle().clone());
             let stop = stop.clone();
-            std::thread::Builder::new()
-                .name(format!("sockets.{number}"))
-                .spawn(move || runtime.block_on(stop.cancelled()))?;
+            std::thread::Builder::new().name(format!("sockets.{number}")).spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = standstill::beat(clock) => {}
+                    }
+                });
+            })?;
         }
         Ok(Self { main: Handle::current(), threads, next: AtomicUsize::new(0) })
     }

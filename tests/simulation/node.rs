@@ -277,6 +277,7 @@ fn start_ledger(world: &World, process: &Arc<Process>, journal: SimulatedJournal
             flush_rows_max: limits.flush_rows_max,
             flush_interval: limits.flush_interval,
             lease: limits.lease,
+            answer_timeout: Duration::from_secs(60),
         },
         fatal: process.fatal.clone(),
         finish: process.finish.clone(),

@@ -58,6 +58,12 @@ impl Dice {
         self.number(0..100) < share
     }
 
+    /// One of the ranges, each as often as its weight says; an empty one when there are none.
+    pub fn weighted_range(&mut self, choices: &[(u64, Range<u64>)]) -> Range<u64> {
+        let numbered: Vec<_> = choices.iter().enumerate().map(|(index, (weight, _))| (*weight, index)).collect();
+        self.weighted(&numbered).and_then(|index| choices.get(index)).map_or(0..0, |(_, range)| range.clone())
+    }
+
     /// One of the choices, each as often as its weight says.
     pub fn weighted<T: Copy>(&mut self, choices: &[(u64, T)]) -> Option<T> {
         let total = choices.iter().map(|(weight, _)| weight).sum();

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::books::{Bill, SessionEnd, SessionRow, Span, Statement, Trail};
+use super::faults::FaultKind;
 use super::judge::{Fault, judge};
 use super::reasons::Rules;
-use super::truth::{Boot, BootEnd, BootEndKind, ConnectionTruth, End, Joined, Order, Scope, Truth};
+use super::truth::{Boot, BootEnd, BootEndKind, ConnectionTruth, End, Incident, Joined, Order, Scope, Truth};
 
 const RULES: Rules =
     Rules { clock_tolerance_us: 5, mark_late_us: 1_000, dead_after_us: 3_000, close_durable_us: 2_000 };
@@ -65,6 +66,7 @@ fn right() -> (Truth, Statement) {
             Boot { started: 0, end: Some(BootEnd { at: 50_000, gone_at: 50_010, kind: BootEndKind::Killed }) },
             Boot { started: 50_020, end: None },
         ],
+        incidents: Vec::new(),
         sessions: vec!["room".to_owned()],
         clock_off_us: 0,
         pongs: 10,
@@ -230,6 +232,34 @@ fn an_order_excuses_what_comes_after_it_only() {
     };
     planted(kicked(65_000), &[]);
     planted(kicked(66_000), &[Fault::UnderBilled]);
+}
+
+#[test]
+fn a_pause_excuses_what_the_uncertainty_names_and_nothing_more() {
+    // The first tab closed at 20,000 while the server stood still from 19,000 on.
+    let paused = |uncertainty_us: i64, kind: FaultKind| {
+        move |truth: &mut Truth, books: &mut Statement| {
+            truth.incidents.push(Incident { kind, at: 19_000, until: 21_000 });
+            books.spans[0].disconnected_at = Some(19_000);
+            books.spans[0].uncertainty_us = uncertainty_us;
+            books.bills[0].connected_us -= 990;
+            books.bills[0].overlap_us -= 990;
+            books.bills[0].uncertainty_us += uncertainty_us;
+        }
+    };
+    planted(paused(2_000, FaultKind::Pause), &[]);
+    planted(paused(500, FaultKind::Pause), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+    planted(paused(2_000, FaultKind::PostgresStop), &[Fault::UnderBilled]);
+    // However long the server stood still: a microsecond too much is too much.
+    planted(
+        |truth, books| {
+            truth.incidents.push(Incident { kind: FaultKind::Pause, at: 19_000, until: 25_000 });
+            books.spans[0].disconnected_at = Some(20_001);
+            books.bills[0].connected_us += 11;
+            books.bills[0].overlap_us += 11;
+        },
+        &[Fault::OverBilled],
+    );
 }
 
 #[test]

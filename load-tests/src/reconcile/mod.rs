@@ -5,11 +5,13 @@ mod books;
 mod cover;
 mod dice;
 mod director;
+mod faults;
 mod finality;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
 mod landlord;
+mod options;
 mod people;
 mod pipe;
 mod reasons;
@@ -19,12 +21,11 @@ mod stage;
 mod tab;
 mod truth;
 mod verdict;
+mod witnessed;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
 use tokio::task::JoinSet;
 
 use self::books::{Books, Statement};
@@ -36,8 +37,10 @@ use self::truth::Boot;
 use crate::clock::{self, steady_us};
 use crate::progress::Progress;
 use crate::report::Figure;
-use crate::server::{Postgres, Server};
+use crate::server::Server;
 
+pub use self::faults::BY_DEFAULT;
+pub use self::options::{Arguments, Options};
 pub use self::verdict::Verdict;
 
 /// Participants for each room.
@@ -55,64 +58,15 @@ const COMPLETE_TIMEOUT: Duration = Duration::from_secs(180);
 /// Pause between two looks at the ledger.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
-#[derive(Debug, Args)]
-pub struct Arguments {
-    /// What chance is drawn from; printed at the end, so that a run can be played again
-    #[arg(long)]
-    seed: Option<u64>,
-    /// How long people come and go and the server is killed
-    #[arg(long, default_value_t = 4.0)]
-    minutes: f64,
-    /// How many people at the same time
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    participants: u32,
-    /// How often the server is killed; a quarter as often it is restarted in good order, and Postgres hangs
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    kills: u32,
-    /// Judge as soon as everything is in Postgres, without waiting until the bill calls itself complete
-    #[arg(long)]
-    early: bool,
-    /// Where the server's log goes when something is wrong
-    #[arg(long, value_name = "FILE")]
-    keep_log: Option<PathBuf>,
-    /// Write the figures as JSON to this file, `-` for standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// The rollcall binary [default: the one beside this one]
-    #[arg(long, value_name = "PATH")]
-    server: Option<PathBuf>,
-}
-
-/// What a run is given.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub server: PathBuf,
-    pub seed: u64,
-    pub length: Duration,
-    pub participants: usize,
-    pub kills: usize,
-    pub early: bool,
-    /// Where the server's log goes when something is wrong.
-    pub log: Option<PathBuf>,
-}
-
 /// The verb. Returns whether the ledger was right.
 ///
 /// # Errors
 /// The run could not be carried out, which says nothing about the ledger.
 pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
-    let options = Options {
-        server: match arguments.server {
-            Some(path) => path,
-            None => std::env::current_exe()?.with_file_name("rollcall"),
-        },
-        seed: arguments.seed.unwrap_or_else(|| steady_us().unsigned_abs() % 1_000_000),
-        length: Duration::try_from_secs_f64(arguments.minutes * 60.0).context("--minutes")?,
-        participants: arguments.participants as usize,
-        kills: arguments.kills as usize,
-        early: arguments.early,
-        log: arguments.keep_log,
-    };
+    let json = arguments.json.clone();
+    let options = Options::read(arguments)?;
+    let minutes = options.estimate().as_secs_f64() / 60.0;
+    eprintln!("reconcile: about {minutes:.1} minutes, seed {}", options.seed);
     let progress = Progress::new("reconcile");
     let verdict = tokio::select! {
         verdict = run(&options, &progress) => verdict?,
@@ -121,7 +75,7 @@ pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
     };
     drop(progress);
     eprint!("{}", verdict.text);
-    if let Some(path) = arguments.json {
+    if let Some(path) = json {
         let json = serde_json::to_string_pretty(&verdict.figures)? + "\n";
         if path.as_os_str() == "-" {
             print!("{json}");
@@ -138,7 +92,7 @@ pub async fn command(arguments: Arguments) -> anyhow::Result<bool> {
 /// The run could not be carried out, which says nothing about the ledger.
 pub async fn run(options: &Options, progress: &Progress) -> anyhow::Result<Verdict> {
     progress.step(format!("seed {}: starting a server", options.seed));
-    let mut server = Server::start_with(&options.server, &settings::environment(), Postgres::Apart).await?;
+    let mut server = Server::start_on(&options.server, &settings::environment(), options.site()).await?;
     let rest = Rest::new(server.url(), server.api_key())?;
     let rooms = options.participants.div_ceil(PARTICIPANTS_PER_ROOM);
     let stage = Stage::new(server.listen(), options.seed, rest, rooms);
@@ -211,12 +165,16 @@ async fn perform(
         async move { finality::watch(&stage, &books).await }
     });
     let director = Director::new(server, stage);
-    let kills = options.kills;
+    let plan = options.plan();
     let told = |deeds: &Deeds| {
         let joins = stage.witness.lock().connections.iter().filter(|one| one.joined.is_some()).count();
-        progress.step(format!("{} of about {kills} kills, {joins} connections acknowledged and over", deeds.kills));
+        let (done, kills) = (deeds.counts.values().sum::<usize>(), plan.kills);
+        progress.step(format!(
+            "{done} faults, {} of about {kills} kills, {joins} connections acknowledged and over",
+            deeds.kills
+        ));
     };
-    let deeds = director.run(options.length, kills, told).await?;
+    let deeds = director.run(&plan, told).await?;
     progress.step("everybody goes");
     stage.finish();
     let farewell = async {

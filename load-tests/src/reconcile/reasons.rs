@@ -1,7 +1,7 @@
 //! Why a connection may have ended, by what is known from outside.
 
 use super::books::Statement;
-use super::truth::{BootEndKind, ConnectionTruth, End, Truth};
+use super::truth::{BootEndKind, ConnectionTruth, End, Incident, Truth};
 
 /// What the server was told about time, and what it states about its own precision.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,17 @@ pub fn ordered_out_at(truth: &Truth, statement: &Statement, connection: &Connect
     instants.min().unwrap_or(i64::MAX)
 }
 
+/// The faults during which the connection was there for the server, in its own eyes or in those of its client.
+pub fn faults_during<'a>(
+    truth: &'a Truth,
+    rules: &Rules,
+    connection: &'a ConnectionTruth,
+) -> impl Iterator<Item = &'a Incident> {
+    let known_by =
+        if connection.end == End::Hole { connection.gone_at + rules.dead_after_us } else { connection.gone_at };
+    truth.incidents.iter().filter(move |one| one.at <= known_by && one.until >= connection.join_sent)
+}
+
 /// The reasons that a ledger may truthfully give for the end of this connection.
 pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: &ConnectionTruth) -> Vec<&'static str> {
     let mut reasons = Vec::new();
@@ -39,9 +50,19 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
         End::Lost | End::Refused(_) => None,
     });
     // Until then something else may have ended it first in the eyes of the server.
+    let silencing = faults_during(truth, rules, connection).filter(|one| one.kind.silences());
+    let silent_until = silencing.map(|one| one.until).max();
     let until = match connection.end {
         // The goodbye says that the leave is durable.
         End::Left => connection.gone_at,
+        // What the client did reached the server late or never.
+        _ if silent_until.is_some() => {
+            reasons.extend(["liveness_timeout", "closed"]);
+            // It may have said so and given up waiting for the goodbye.
+            reasons.extend((connection.end == End::Lost).then_some("left"));
+            let known_by = silent_until.unwrap_or(connection.gone_at).max(connection.gone_at);
+            known_by + rules.dead_after_us + rules.close_durable_us
+        }
         End::Hole => connection.gone_at + rules.dead_after_us + rules.close_durable_us,
         _ => connection.gone_at + rules.close_durable_us,
     };

@@ -8,6 +8,7 @@ const PROBE_AFTER_MS: u64 = 2_000;
 const DEAD_AFTER_MS: u64 = 3_000;
 const MARK_INTERVAL_MS: u64 = 1_000;
 const GRACE_S: u64 = 2;
+const LEASE_S: u64 = 3;
 
 /// How far two clocks of one machine may seem apart: each is the wall, read once with an error of a microsecond or two,
 /// and the monotonic clock, rounded to whole microseconds. Only the comparison of the clocks themselves is granted this;
@@ -34,6 +35,7 @@ pub fn environment() -> Vec<(&'static str, String)> {
         ("ROLLCALL_WS__PROBE_AFTER_MS", PROBE_AFTER_MS.to_string()),
         ("ROLLCALL_WS__DEAD_AFTER_MS", DEAD_AFTER_MS.to_string()),
         ("ROLLCALL_LEDGER__MARK_INTERVAL_MS", MARK_INTERVAL_MS.to_string()),
+        ("ROLLCALL_LEDGER__LEASE_S", LEASE_S.to_string()),
         ("ROLLCALL_PRESENCE__GRACE_S", GRACE_S.to_string()),
         ("ROLLCALL_PRESENCE__GRACE_HIDDEN_S", (GRACE_S * 2).to_string()),
         ("ROLLCALL_LOG__FILTER", "info".to_owned()),

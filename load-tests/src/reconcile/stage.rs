@@ -1,7 +1,7 @@
 //! What all actors of a run share: where the server is, what was seen, which rooms there are, and when it is over.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,14 @@ use tokio::sync::watch;
 use super::rest::Rest;
 use super::truth::{Order, Scope, Witness};
 use crate::clock::steady_us;
+
+/// How many loopback addresses clients come from: some can be cut off while the others are not.
+const SOURCES: u8 = 8;
+
+/// The loopback addresses that clients come from.
+pub fn sources() -> impl Iterator<Item = Ipv4Addr> {
+    (2..2 + SOURCES).map(|last| Ipv4Addr::new(127, 0, 0, last))
+}
 
 #[derive(Debug)]
 pub struct Stage {

@@ -21,7 +21,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::dice::Dice;
 use super::pipe::{Pipe, connect_from};
-use super::stage::Stage;
+use super::stage::{self, Stage};
 use super::truth::{ConnectionTruth, End, Joined, Order, Scope};
 use crate::clock::{self, steady_us};
 
@@ -99,7 +99,8 @@ struct Tab<'a> {
 /// # Errors
 /// The server could not be reached at all; then there is nothing to note.
 pub async fn run(stage: &Stage, mut plan: TabPlan, dice: &mut Dice) -> anyhow::Result<Outcome> {
-    let source = Ipv4Addr::new(127, 0, 0, 2 + dice.index(8) as u8);
+    let sources: Vec<_> = stage::sources().collect();
+    let source = sources[dice.index(sources.len())];
     let dialled = tokio::time::timeout(STEP_TIMEOUT, dial(stage.server, source, plan.piped)).await;
     let (socket, pipe) = dialled.map_err(|_| anyhow!("connect timed out"))??;
     let now = steady_us();

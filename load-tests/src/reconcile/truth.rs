@@ -7,12 +7,16 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::faults::FaultKind;
+
 /// Everything that is known about a run.
 #[derive(Debug, Default)]
 pub struct Truth {
     pub connections: Vec<ConnectionTruth>,
     pub orders: Vec<Order>,
     pub boots: Vec<Boot>,
+    /// Every fault that was made, in order.
+    pub incidents: Vec<Incident>,
     /// Every session that was made.
     pub sessions: Vec<String>,
     /// How far the server's clock was seen off ours, beyond what the way of the frames explains.
@@ -86,6 +90,14 @@ pub enum Scope {
     Participant { session: String, participant: String },
     Invite(String),
     Connection(String),
+}
+
+/// A fault and how long it lasted, until what was broken was whole again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incident {
+    pub kind: FaultKind,
+    pub at: i64,
+    pub until: i64,
 }
 
 /// One run of the server's process.

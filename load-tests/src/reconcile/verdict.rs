@@ -7,6 +7,7 @@ use super::books::Statement;
 use super::director::Deeds;
 use super::judge::{Fault, Judgement, Violation, Who};
 use super::truth::{BootEndKind, ConnectionTruth, Truth};
+use super::witnessed;
 use crate::report::{Budget, Figure, text};
 
 /// Participants whose timelines are printed in full.
@@ -80,7 +81,7 @@ fn figures(run: &Run<'_>) -> Vec<Figure> {
     let seconds = |micros: i64| micros as f64 / 1e6;
     let other = run.judgement.violations.iter().filter(|one| !is_listed(one.fault)).count() as f64;
     let mean_us = tally.uncertainty_us as f64 / tally.participants.max(1) as f64;
-    vec![
+    let mut figures = vec![
         none("over-billed", tally.over_us as f64, "us"),
         none("acknowledged and lost", count(Fault::Lost), ""),
         none("doubled", count(Fault::Doubled), ""),
@@ -96,8 +97,6 @@ fn figures(run: &Run<'_>) -> Vec<Figure> {
             "{} with a hanging Postgres, {} in the middle of a start",
             deeds.kills_while_frozen, deeds.kills_while_starting
         )),
-        info("restarts in good order", deeds.terminations as f64, ""),
-        info("times that Postgres hung", deeds.freezes as f64, ""),
         info("longest restart", deeds.longest_start_ms as f64, "ms"),
         info("sessions", run.truth.sessions.len() as f64, ""),
         info("participants in sessions", tally.participants as f64, ""),
@@ -118,7 +117,14 @@ fn figures(run: &Run<'_>) -> Vec<Figure> {
         info("pongs whose clock was compared", run.truth.pongs as f64, "")
             .note(format!("off by at most {} us", run.truth.clock_off_us)),
         info("seed", run.seed as f64, ""),
-    ]
+    ];
+    let told = witnessed::by_kind(run.truth).into_iter().map(|one| {
+        let title = format!("fault {}", one.kind);
+        let count = deeds.counts.get(&one.kind).copied().unwrap_or(0);
+        info(&title, count as f64, "times").note(one.words())
+    });
+    figures.extend(told);
+    figures
 }
 
 fn is_listed(fault: Fault) -> bool {
@@ -194,6 +200,9 @@ fn timeline(run: &Run<'_>, who: &Who) -> String {
             let kind = if end.kind == BootEndKind::Killed { "killed" } else { "terminated" };
             lines.push((end.at, format!("server {kind} {number} between {} and {}", at(end.at), at(end.gone_at))));
         }
+    }
+    for one in &run.truth.incidents {
+        lines.push((one.at, format!("server fault {} between {} and {}", one.kind, at(one.at), at(one.until))));
     }
     let span = lines.iter().filter(|(_, words)| !words.starts_with("server")).map(|(at, _)| *at);
     let (first, last) = (span.clone().min().unwrap_or(0) - 5_000_000, span.max().unwrap_or(0) + 10_000_000);

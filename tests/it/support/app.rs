@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{Client, Database, PATIENCE};
+use super::{Client, Database, PATIENCE, SmallDisk};
 
 /// The root key of every test server.
 pub const ROOT_KEY: &str = "integration-tests-integration-tests-integration-tests";
@@ -26,6 +26,10 @@ pub struct TestApp {
     pub api: Api,
     pub data_dir: tempfile::TempDir,
     settings: Vec<(String, String)>,
+    /// Variables that are no settings.
+    environment: Vec<(String, String)>,
+    /// Runs the server; its arguments begin with the program.
+    wrapper: Vec<String>,
     server: Option<Child>,
     log: Arc<std::sync::Mutex<String>>,
 }
@@ -58,25 +62,58 @@ impl TestApp {
     }
 
     pub async fn start_on(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
+        let mut app = Self::prepare(database, settings).await;
+        app.run().await;
+        app
+    }
+
+    /// With variables in its environment that are no settings.
+    pub async fn start_in(environment: &[(&str, &str)]) -> Self {
+        let mut app = Self::prepare(Arc::new(Database::new().await), &[]).await;
+        app.environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        app.run().await;
+        app
+    }
+
+    /// With a data folder on a disk that can be filled; `None` where that cannot be made.
+    pub async fn start_on_small_disk(settings: &[(&str, &str)]) -> Option<(Self, SmallDisk)> {
+        let mut app = Self::prepare(Arc::new(Database::new().await), settings).await;
+        let disk = SmallDisk::mount(app.data_dir.path())?;
+        app.wrapper = disk.wrapper();
+        app.run().await;
+        Some((app, disk))
+    }
+
+    async fn prepare(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
         let (tenant, key) = new_tenant(&database, "app").await;
         let api = Api { url: String::new(), key, tenant, http: reqwest::Client::new() };
-        let mut app = Self {
+        Self {
             url: String::new(),
             database,
             api,
             data_dir: tempfile::Builder::new().prefix("rollcall-app-").tempdir().expect("temporary folder"),
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            environment: Vec::new(),
+            wrapper: Vec::new(),
             server: None,
             log: Arc::default(),
-        };
-        app.run().await;
-        app
+        }
     }
 
     /// Starts the server, again if it was stopped.
     pub async fn run(&mut self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+        if self.try_run().await.is_err() {
+            panic!("the server did not become ready:\n{}", self.log());
+        }
+    }
+
+    /// As [`TestApp::run`]; with the exit code when it does not become ready.
+    pub async fn try_run(&mut self) -> Result<(), Option<i32>> {
+        let program = env!("CARGO_BIN_EXE_rollcall").to_owned();
+        let mut words = self.wrapper.iter().chain([&program]);
+        let mut command = Command::new(words.next().expect("the program at least"));
         command
+            .args(words)
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(self.data_dir.path())
             .env("DATABASE_URL", &self.database.url)
@@ -89,6 +126,7 @@ impl TestApp {
             .env("ROLLCALL_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "0")
             .env("ROLLCALL_HTTP__REQUESTS_PER_KEY_PER_S", "0")
             .env("ROLLCALL_HTTP__FAILED_KEYS_PER_ADDRESS_PER_MIN", "0")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(self.settings.iter().map(|(name, value)| (format!("ROLLCALL_{name}"), value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -107,12 +145,15 @@ impl TestApp {
         let mut line = String::new();
         let ready = tokio::time::timeout(PATIENCE, BufReader::new(stdout).read_line(&mut line)).await;
         if !matches!(ready, Ok(Ok(1..))) {
-            panic!("the server did not become ready:\n{}", self.log());
+            // One that hangs has no code, and is killed with its handle.
+            let status = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
+            return Err(status.ok().and_then(|status| status.expect("status").code()));
         }
         let ready: Value = serde_json::from_str(&line).expect("one JSON line");
         self.url = ready["url"].as_str().expect("url").trim_end_matches('/').to_owned();
         self.api.url.clone_from(&self.url);
         self.server = Some(child);
+        Ok(())
     }
 
     /// Everything the server wrote to its log so far.
@@ -158,6 +199,13 @@ impl TestApp {
 
     pub async fn join(&self, token: &str, name: &str) -> Client {
         Client::join(&self.url, token, name).await
+    }
+
+    /// The value of a metric without labels.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.api.get("/metrics").await;
+        let line = text.as_str()?.lines().find(|line| line.split(' ').next() == Some(name))?.to_owned();
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     /// Runs a verb of the command line against this server's database.

@@ -62,6 +62,20 @@ impl Database {
         Self { name: self.name.clone(), url: self.url.clone(), pool }
     }
 
+    /// An empty database elsewhere than on the cluster that all tests share, migrated here.
+    pub async fn at(name: &str, url: String) -> Self {
+        let store = store_of(&url).await;
+        store.migrate().await.expect("migrations apply");
+        store.close().await;
+        let pool = PgPool::connect_lazy(&url).expect("a URL of ours");
+        Self { name: name.to_owned(), url, pool }
+    }
+
+    /// The server goes another way than we do.
+    pub fn by_way_of(self, url: String) -> Self {
+        Self { url, ..self }
+    }
+
     pub async fn store(&self) -> Store {
         store_of(&self.url).await
     }
@@ -89,6 +103,33 @@ impl Database {
         admin.close().await.expect("closed");
     }
 
+    /// A copy of everything as it is now; gives its name.
+    pub async fn back_up(&self) -> String {
+        let backup = format!("{}_backup", self.name());
+        self.refuse_connections().await;
+        // Whoever was sent away may take a moment to go.
+        super::eventually("a backup", || async {
+            let copy = format!("CREATE DATABASE {backup} TEMPLATE {}", self.name());
+            admin().await.execute(sqlx::AssertSqlSafe(copy)).await.ok()
+        })
+        .await;
+        self.accept_connections().await;
+        backup
+    }
+
+    /// Puts the copy in the place of the database.
+    pub async fn restore(&self, backup: String) {
+        self.refuse_connections().await;
+        let name = self.name();
+        let mut admin = admin().await;
+        for statement in
+            [format!("DROP DATABASE {name} WITH (FORCE)"), format!("ALTER DATABASE {backup} RENAME TO {name}")]
+        {
+            admin.execute(sqlx::AssertSqlSafe(statement)).await.expect("restored");
+        }
+        admin.close().await.expect("closed");
+    }
+
     fn name(&self) -> &str {
         &self.name
     }
@@ -106,6 +147,12 @@ impl Database {
 
     pub async fn number(&self, sql: &str) -> i64 {
         self.text(sql).await.parse().expect("a number")
+    }
+
+    /// As [`Database::number`]; `None` while the database does not answer.
+    pub async fn try_number(&self, sql: &str) -> Option<i64> {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT ({sql})::bigint"));
+        sqlx::query_scalar::<_, Option<i64>>(sql).fetch_one(&self.pool).await.ok().flatten()
     }
 
     /// The first column of every row, as text.

@@ -3,6 +3,9 @@
 mod app;
 mod client;
 mod database;
+mod own_cluster;
+mod preload;
+mod small_disk;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -10,6 +13,9 @@ use std::time::{Duration, Instant};
 pub use app::{ROOT_KEY, TestApp};
 pub use client::{Client, Refusal};
 pub use database::Database;
+pub use own_cluster::OwnCluster;
+pub use preload::Preload;
+pub use small_disk::SmallDisk;
 
 /// Longest wait for a state. Generous: it only costs time when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);

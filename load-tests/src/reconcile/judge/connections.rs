@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::books::{Span, Trail};
 use super::super::cover::{Cover, Stretch};
+use super::super::faults::FaultKind;
 use super::super::reasons;
 use super::super::truth::{Boot, BootEndKind, ConnectionTruth, End};
 use super::{Fault, Judge, Who};
@@ -81,7 +82,14 @@ impl<'a> Judge<'a> {
         }
         let billed = Cover::of([Stretch::new(span.connected_at, end)]);
         let missing = Cover::of([at_least]).minus(&billed).micros();
-        if missing > if crashed { span.uncertainty_us + self.rules.mark_late_us } else { 0 } {
+        let is_late = self.meets(connection, FaultKind::holds_up);
+        let explained = match (crashed, is_late) {
+            (true, _) => span.uncertainty_us + self.rules.mark_late_us,
+            // What waited for the server proves the time before that, and the uncertainty has the rest.
+            (false, true) => span.uncertainty_us,
+            (false, false) => 0,
+        };
+        if missing > explained {
             let words = format!(
                 "the span of {} ({}) lacks proven time; its uncertainty is {} us ({:?})",
                 span.connection,
@@ -104,7 +112,12 @@ impl<'a> Judge<'a> {
             },
             _ => connection.there_until,
         };
-        let missing = there_until.min(ordered_at) - end;
+        // Nor was its network working from where packets were lost, if that is what ended it.
+        let lost_at = reasons::faults_during(self.truth, self.rules, connection)
+            .filter(|one| one.kind.needs_network() && one.until >= end)
+            .map(|one| one.at)
+            .min();
+        let missing = there_until.min(ordered_at).min(lost_at.unwrap_or(i64::MAX)) - end;
         let crashed = span.end_reason.as_deref() == Some("node_crash");
         if matches!(connection.end, End::Closed | End::Finished | End::Left) {
             self.judgement.tally.way_max_us = self.judgement.tally.way_max_us.max(end - connection.there_until);
@@ -135,10 +148,15 @@ impl<'a> Judge<'a> {
         let stopped = |boot: &Boot| {
             boot.end.is_some_and(|end| end.at <= connection.gone_at && end.gone_at >= connection.join_sent)
         };
-        if connection.end == End::Lost && !self.truth.boots.iter().any(stopped) {
+        let is_silenced = self.meets(connection, FaultKind::silences);
+        if connection.end == End::Lost && !is_silenced && !self.truth.boots.iter().any(stopped) {
             let words = format!("{} was dropped without a word by a server that ran ({reason})", span.connection);
             self.blame(Fault::Dropped, Some(who), 0, words);
         }
+    }
+
+    fn meets(&self, connection: &ConnectionTruth, is_such: fn(FaultKind) -> bool) -> bool {
+        reasons::faults_during(self.truth, self.rules, connection).any(|one| is_such(one.kind))
     }
 
     fn killed_during(&self, connection: &ConnectionTruth) -> Option<i64> {
@@ -174,7 +192,8 @@ impl<'a> Judge<'a> {
                 one.session == span.session
                     && identities.get(&who).is_none_or(|identity| *identity == one.identity)
                     && one.join_sent <= span.connected_at
-                    && end <= one.gone_at
+                    // A join that was read after its client had gone is nothing in the bill.
+                    && (end <= one.gone_at || end == span.connected_at)
             };
             let file = self.files.entry(who.clone()).or_default();
             file.spans.push(span);

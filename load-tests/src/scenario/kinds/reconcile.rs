@@ -48,7 +48,10 @@ impl Workload for Reconcile {
             seed: self.seed as u64,
             length: Duration::from_secs_f64(self.minutes * 60.0),
             participants: self.participants,
+            faults: reconcile::BY_DEFAULT.to_vec(),
             kills: self.kills,
+            others: self.kills / 4,
+            brief: false,
             early: false,
             log: None,
         };
