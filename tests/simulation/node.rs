@@ -375,9 +375,11 @@ impl Process {
         {
             let mut truth = self.world.truth();
             let now = self.world.now();
-            if truth.boot(self.boot).stopping_at.replace(now).is_some() {
+            let stopping_at = &mut truth.boot(self.boot).stopping_at;
+            if stopping_at.is_some() {
                 return;
             }
+            *stopping_at = Some(now);
         }
         self.world.note("process.stops", self.boot, String::new);
         self.accepting.cancel();
