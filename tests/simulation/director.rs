@@ -5,8 +5,9 @@ use std::time::Duration;
 use rollcall_core::{SessionId, Timestamp};
 
 use super::desk;
-use super::people;
 use super::executor::Group;
+use super::people;
+use super::setting;
 use super::truth::Wish;
 use super::world::{Phase, World};
 
@@ -171,9 +172,14 @@ async fn control(world: &World) {
         let joined = truth.attempts.iter().filter_map(|attempt| Some((attempt.session, attempt.joined?.participant)));
         (truth.sessions.keys().copied().collect(), invites, joined.collect())
     };
+    let decisions = world.truth().decisions.len() as u64;
     let wish = {
         let mut dice = world.dice();
-        match dice.below(10) {
+        match dice.below(11) {
+            // Postgres must not forget a session that people are in.
+            10 if world.plan.faults.restore == 0 => {
+                Wish::Create(setting::session_id(0x40 + decisions), setting::invite_id(0x40 + decisions))
+            }
             0..2 => Wish::End(*dice.pick(&sessions)),
             2..4 => Wish::Extend(*dice.pick(&sessions)),
             4..6 => Wish::Recover(*dice.pick(&sessions)),

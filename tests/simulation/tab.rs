@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::codec::{self, Heard};
 use super::truth::{Attempt, Joined, Token};
 use super::wire::{self, Link, WireEnd};
-use super::world::World;
+use super::world::{Phase, World};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 4_096;
@@ -65,7 +65,12 @@ pub enum Next {
 
 impl Tab {
     /// Opens a connection to the process that runs. `None`: nobody answers.
-    pub fn open(world: &World, person: u64, session: SessionId, token: Token) -> Option<Self> {
+    pub fn open(
+        world: &World,
+        (person, session): (u64, SessionId),
+        token: Token,
+        stay_until: Option<Timestamp>,
+    ) -> Option<Self> {
         let process = world.process()?;
         let (latency, capacity) = {
             let mut dice = world.dice();
@@ -82,6 +87,7 @@ impl Tab {
             boot: process.boot,
             link: link.clone(),
             token,
+            stay_until,
             opened_at: now,
             asked_at: None,
             joined: None,
@@ -92,6 +98,7 @@ impl Tab {
             cut_at: None,
             activities: Vec::new(),
             stopped_reading: false,
+            came_at_the_end: world.phase() == Phase::End,
             flooded: false,
             refused: None,
             ended: None,
