@@ -158,14 +158,12 @@ fn is_active(hub: &Hub, session: SessionId) -> bool {
 }
 
 /// Only what differs, so that people are not told of an extension twice.
-fn reconfigure(hub: &Hub, session: SessionId, mut loaded: LoadedSession, extended: bool) {
+fn reconfigure(hub: &Hub, session: SessionId, loaded: LoadedSession, extended: bool) {
     let Some(known) = hub.read(session, |session| session.spec().clone()) else { return };
     let (hold_until, expires_at) = (loaded.spec.hold_until, loaded.spec.expires_at);
     if extended && (hold_until > known.hold_until || expires_at != known.expires_at) {
         apply(hub, session, Command::Hold { hold_until, expires_at });
     }
-    // This node may hold it longer than the database says: people who were inside at a restart get their grace.
-    loaded.spec.hold_until = hold_until.max(known.hold_until);
     apply(hub, session, Command::Configure(Box::new(loaded.spec)));
 }
 

@@ -9,7 +9,8 @@ use rollcall::ws::HostCommand;
 use rollcall_core::{Actor, Command, InviteId, ParticipantId, Refusal, SessionEndReason, SessionId};
 
 use super::node::Process;
-use super::truth::{Decision, Wish};
+use super::setting;
+use super::truth::{Decision, SessionTruth, Wish};
 use super::world::World;
 
 /// Carries out what a host asked for, and keeps what came of it.
@@ -41,6 +42,7 @@ pub async fn carry_out(world: &World, process: &Process, wish: Wish) -> Result<(
         Wish::Recover(session) => recover(process, session).await,
         Wish::Kick(session, participant) => kick(process, session, participant).await,
         Wish::Revoke(session, invite) => revoke(process, session, invite).await,
+        Wish::Create(session, invite) => create(world, process, session, invite).await,
     };
     world.note(name(wish), index as u64, || format!("{wish:?}: {outcome:?}"));
     if outcome.is_ok() {
@@ -63,6 +65,7 @@ fn name(wish: Wish) -> &'static str {
         Wish::Recover(_) => "control.recover",
         Wish::Kick(..) => "control.kick",
         Wish::Revoke(..) => "control.revoke",
+        Wish::Create(..) => "control.create",
     }
 }
 
@@ -202,6 +205,29 @@ async fn revoke(process: &Process, session: SessionId, invite: InviteId) -> Resu
     process.store.change("store.revoke", move |model| model.revoke_invite(invite, &Actor::Operator, now)).await?;
     process.live.forget_invite(invite);
     tell(process, session, Command::RevokeInvite { invite }).await;
+    Ok(())
+}
+
+/// As `Control::create_session` and `Control::create_invite`.
+async fn create(world: &World, process: &Process, session: SessionId, invite: InviteId) -> Result<(), ControlError> {
+    let now = process.clock.now();
+    let spec = setting::session_spec(&world.plan.limits, session, now);
+    let (truth, stored) = setting::draw_invite(&mut world.dice(), session, invite, now);
+    let row = stored.clone();
+    let created = process.store.change("store.create", move |model| {
+        model.create_session(&spec, &Actor::Operator);
+        model.create_invite(row, &Actor::Operator, now);
+        model.load_session(session)
+    });
+    if let Some(loaded) = created.await? {
+        // Where there is no room, the session is taken in when somebody joins.
+        process.hub.adopt(loaded).ok();
+    }
+    process.hub.remember_invite(stored.into(), now);
+    let created_at = world.now();
+    let mut known = world.truth();
+    known.sessions.insert(session, SessionTruth { created_at, held_until: created_at });
+    known.invites.insert(invite, truth);
     Ok(())
 }
 

@@ -6,6 +6,8 @@ use rollcall_core::{SessionId, Timestamp};
 
 use super::desk;
 use super::executor::Group;
+use super::people;
+use super::setting;
 use super::truth::Wish;
 use super::world::{Phase, World};
 
@@ -55,6 +57,12 @@ async fn carry_out(world: &World, deed: Deed) {
         Deed::PowerLoss => end_process(world, true),
         Deed::Restart => {
             if let Some(process) = world.process() {
+                // Somebody may be at the door.
+                if world.dice().one_in(2) {
+                    people::arrive(world, None);
+                    let pause = world.dice().duration(Duration::ZERO..=world.plan.limits.latency_max * 3);
+                    world.sleep(pause).await;
+                }
                 world.note("fault.restart", process.boot, String::new);
                 let stopping = process.clone();
                 process.spawn(async move { stopping.stop().await });
@@ -164,9 +172,14 @@ async fn control(world: &World) {
         let joined = truth.attempts.iter().filter_map(|attempt| Some((attempt.session, attempt.joined?.participant)));
         (truth.sessions.keys().copied().collect(), invites, joined.collect())
     };
+    let decisions = world.truth().decisions.len() as u64;
     let wish = {
         let mut dice = world.dice();
-        match dice.below(10) {
+        match dice.below(11) {
+            // Postgres must not forget a session that people are in.
+            10 if world.plan.faults.restore == 0 => {
+                Wish::Create(setting::session_id(0x40 + decisions), setting::invite_id(0x40 + decisions))
+            }
             0..2 => Wish::End(*dice.pick(&sessions)),
             2..4 => Wish::Extend(*dice.pick(&sessions)),
             4..6 => Wish::Recover(*dice.pick(&sessions)),
@@ -180,6 +193,11 @@ async fn control(world: &World) {
             }
         }
     };
+    if let Wish::End(session) = wish
+        && world.dice().one_in(2)
+    {
+        people::arrive(world, Some(session));
+    }
     let task = world.clone();
     let serving = process.clone();
     // On the process, so that it dies with it.

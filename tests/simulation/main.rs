@@ -5,6 +5,7 @@
 //! process), [`people`] and [`tab`] (browsers), [`director`] (faults), [`database`], [`disk`] and [`wire`] (where they
 //! happen), [`truth`], [`calm`] and [`oracle`] (what must hold).
 
+mod backend;
 mod calm;
 mod codec;
 mod database;
@@ -21,6 +22,7 @@ mod plan;
 mod planted;
 mod run;
 mod seeds;
+mod setting;
 mod tab;
 mod trace;
 mod truth;

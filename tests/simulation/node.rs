@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use rollcall::admission::Admission;
 use rollcall::clock::Clock;
 use rollcall::config::{OriginPolicy, Ws};
-use rollcall::control::{Call, ControlError, Live, RootKey};
+use rollcall::control::{Call, ControlError, Live};
 use rollcall::hub::{Hub, HubLimits, run_marks, run_timers};
 use rollcall::ledger::{
     Flusher, FlusherOptions, JournalStorage, JournalWriter, Ledger, LedgerLimits, LedgerStore, RecoveryError,
@@ -23,6 +23,7 @@ use rollcall_core::{Epoch, SessionId, Timestamp};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
+use super::backend;
 use super::database::SimulatedStore;
 use super::desk;
 use super::disk::SimulatedJournal;
@@ -211,7 +212,7 @@ fn build(world: &World, boot: u64, clock: Clock, epoch: Epoch, store: SimulatedS
         outbox_bytes_max: limits.outbox_bytes_max,
     };
     let hub = Hub::new(clock, ledger.clone(), plan.policy.clone(), hub_limits);
-    let root_key = Arc::new(RootKey::from_bytes([7; 32]));
+    let root_key = Arc::new(backend::root_key());
     let no_limits =
         AddressLimits { connections_per_s: 0, connections_burst: 0, unauthenticated_max: 0, failed_joins_per_min: 0 };
     let ws = WsState {
@@ -375,10 +376,11 @@ impl Process {
     pub async fn stop(&self) {
         {
             let mut truth = self.world.truth();
-            let now = self.world.now();
-            if truth.boot(self.boot).stopping_at.replace(now).is_some() {
+            let boot = truth.boot(self.boot);
+            if boot.stopping_at.is_some() {
                 return;
             }
+            boot.stopping_at = Some(self.world.now());
         }
         self.world.note("process.stops", self.boot, String::new);
         self.accepting.cancel();

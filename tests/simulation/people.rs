@@ -8,6 +8,7 @@ use rollcall_core::{InviteId, ParticipantId, SessionId, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::backend;
 use super::executor::Group;
 use super::tab::{Next, Tab};
 use super::truth::Token;
@@ -27,7 +28,8 @@ const HIDDEN_PING_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Person {
     pub number: u64,
     pub session: SessionId,
-    pub invite: InviteId,
+    /// `None`: comes by a token that the app signs.
+    pub invite: Option<InviteId>,
     pub identity: Option<String>,
     pub is_host: bool,
     pub storage: Storage,
@@ -39,6 +41,8 @@ pub struct Storage {
     pub resume: Option<String>,
     /// When the last socket was seen to end.
     pub closed_at: Option<Timestamp>,
+    /// Until when the token lets its holder stay that the resume token came from.
+    pub stay_until: Option<Timestamp>,
 }
 
 /// How a visit ended, for what comes next.
@@ -80,7 +84,10 @@ impl Person {
         let mut dice = world.dice();
         let invites: Vec<_> = truth.invites.iter().collect();
         let (invite, known) = *dice.pick(&invites);
-        (self.invite, self.session, self.is_host) = (*invite, known.session, known.is_host);
+        (self.invite, self.session, self.is_host) = (Some(*invite), known.session, known.is_host);
+        if dice.one_in(4) {
+            (self.invite, self.is_host) = (None, false);
+        }
     }
 }
 
@@ -89,9 +96,39 @@ pub fn start(world: &World, person: Person) {
     world.spawner.spawn(Group::World, live(task, person));
 }
 
-async fn live(world: World, mut person: Person) {
+/// Somebody comes at this very moment, by one of the links into this session, or into any.
+pub fn arrive(world: &World, session: Option<SessionId>) {
+    let person = {
+        let truth = world.truth();
+        let links: Vec<_> =
+            truth.invites.iter().filter(|(_, known)| session.is_none_or(|session| known.session == session)).collect();
+        if links.is_empty() {
+            return;
+        }
+        let (invite, known) = *world.dice().pick(&links);
+        let number = world.plan.people;
+        Person {
+            number,
+            session: known.session,
+            invite: Some(*invite),
+            identity: None,
+            is_host: known.is_host,
+            storage: Storage::default(),
+        }
+    };
+    if may_open_another(world) {
+        world.note("person.arrives", person.number, String::new);
+        world.spawner.spawn(Group::World, come_and_go(world.clone(), person));
+    }
+}
+
+async fn live(world: World, person: Person) {
     let first = world.dice().duration(Duration::ZERO..=Duration::from_secs(15));
     world.sleep(first).await;
+    come_and_go(world, person).await;
+}
+
+async fn come_and_go(world: World, mut person: Person) {
     loop {
         if world.phase() == Phase::End {
             return;
@@ -117,13 +154,13 @@ async fn live(world: World, mut person: Person) {
 
 /// From opening a socket until it is over.
 async fn visit(world: &World, person: &mut Person) -> End {
-    let token = match &person.storage.resume {
-        Some(_) => Token::Resume(person.invite),
-        None => Token::Invite(person.invite),
+    let (token, text) = present(world, person);
+    let stay_until = person.storage.stay_until;
+    let Some(mut tab) = Tab::open(world, (person.number, person.session), token, stay_until) else {
+        return End::NoAnswer;
     };
-    let Some(mut tab) = Tab::open(world, person.number, person.session, token) else { return End::NoAnswer };
     world.note("tab.opened", tab.number as u64, || format!("person {} {token:?}", person.number));
-    let asked_at = tab.say(&join_frame(world, person));
+    let asked_at = tab.say(&join_frame(world, person, &text));
     tab.truth(|attempt| {
         attempt.asked_at = Some(asked_at);
         attempt.activities.push(asked_at);
@@ -140,11 +177,23 @@ async fn visit(world: &World, person: &mut Person) -> End {
     end
 }
 
-fn join_frame(world: &World, person: &Person) -> String {
-    let token = match &person.storage.resume {
-        Some(resume) => resume.clone(),
-        None => world.truth().invites[&person.invite].token.clone(),
-    };
+/// The token that somebody comes with, and its text.
+fn present(world: &World, person: &mut Person) -> (Token, String) {
+    if let Some(resume) = &person.storage.resume {
+        return (Token::Resume(person.invite), resume.clone());
+    }
+    match person.invite {
+        Some(invite) => (Token::Invite(invite), world.truth().invites[&invite].token.clone()),
+        None => {
+            let lasts = Duration::from_secs(world.dice().between(1..=60));
+            let (text, stay_until) = backend::sign(person, world.now() + lasts);
+            person.storage.stay_until = Some(stay_until);
+            (Token::Jwt, text)
+        }
+    }
+}
+
+fn join_frame(world: &World, person: &Person, token: &str) -> String {
     let closed_ms_ago = person
         .storage
         .closed_at
@@ -161,7 +210,8 @@ async fn enter(world: &World, person: &mut Person, tab: &mut Tab) -> Result<(), 
     loop {
         match tab.next(patience).await {
             Next::Joined { resume } => {
-                person.storage = Storage { resume: Some(resume), closed_at: None };
+                person.storage.resume = Some(resume);
+                person.storage.closed_at = None;
                 return Ok(());
             }
             Next::Frame => {}
@@ -378,10 +428,16 @@ fn forge(token: &str) -> Option<String> {
 }
 
 fn open_another(world: &World, person: Person) {
-    if world.trace().met.get(&("person.tab", "")).copied().unwrap_or(0) < EXTRA_TABS_MAX {
+    if may_open_another(world) {
         world.note("person.tab", person.number, String::new);
         start(world, person);
     }
+}
+
+fn may_open_another(world: &World) -> bool {
+    let trace = world.trace();
+    let met = |what| trace.met.get(&(what, "")).copied().unwrap_or(0);
+    met("person.tab") + met("person.arrives") < EXTRA_TABS_MAX
 }
 
 /// A host ends, extends, or removes somebody it sees.

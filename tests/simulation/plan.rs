@@ -168,6 +168,24 @@ impl Limits {
 }
 
 impl Faults {
+    pub fn is_none(&self) -> bool {
+        let chances = [
+            self.kill,
+            self.power_loss,
+            self.restart,
+            self.disk_full,
+            self.sync_failure,
+            self.disk_stall,
+            self.outage,
+            self.restore,
+            self.store_fails_before,
+            self.store_fails_after,
+            self.store_hangs,
+            self.store_is_slow,
+        ];
+        chances.iter().all(|chance| *chance == 0)
+    }
+
     fn draw(dice: &mut Dice) -> Self {
         let director_pause = seconds(*dice.pick(&[4, 12, 30]));
         if dice.one_in(8) {

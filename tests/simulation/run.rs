@@ -5,19 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rollcall::clock::simulated;
-use rollcall::control::InviteToken;
-use rollcall::store::StoredInvite;
-use rollcall_core::{Actor, InviteId, Role, SessionId, SessionSpec, TenantId, Timestamp};
-use uuid::Uuid;
-
 use super::dice::Dice;
 use super::executor::{Executor, Group, Spawner};
-use super::people::{Person, Storage};
 use super::plan::Plan;
 use super::trace::{Met, Print, Trace};
-use super::truth::{InviteTruth, SessionTruth};
 use super::world::{Phase, World};
-use super::{START, calm, director, node, oracle, people};
+use super::{START, calm, director, node, oracle, setting};
 
 /// The last orderly stop must be over after this time.
 const STOP_MAX: Duration = Duration::from_secs(120);
@@ -74,9 +67,9 @@ pub fn run(seed: u64, options: Options) -> Result<Summary, Box<Violation>> {
     let (plan, mut dice) = Plan::draw(seed);
     simulated::begin(START, dice.next());
     let spawner = Spawner::default();
-    let (order, mut setting) = (dice.split(), dice.split());
+    let (order, mut scene) = (dice.split(), dice.split());
     let world = World::new(plan, dice, spawner.clone(), Trace::new(options.replay, options.print));
-    set_up(&world, &mut setting);
+    setting::set_up(&world, &mut scene);
     let mut executor = executor(&world, spawner, order);
     node::launch(&world);
     world.spawner.spawn(Group::World, director::direct(world.clone()));
@@ -166,84 +159,4 @@ fn verdict(world: &World, polls: u64) -> Result<Summary, Box<Violation>> {
         last_events: trace.last(60),
         plan: format!("{:?}", world.plan),
     }))
-}
-
-/// A tenant, its sessions with their invites, and the people who have them.
-fn set_up(world: &World, dice: &mut Dice) {
-    let tenant = TenantId(Uuid::from_u128(1));
-    world.database().model.add_tenant(tenant, [3; 32]);
-    let mut invites = Vec::new();
-    for number in 0..world.plan.sessions {
-        let session = SessionId(Uuid::from_u128(0x100 + u128::from(number)));
-        set_up_session(world, tenant, session);
-        for _ in 0..world.plan.invites_per_session {
-            let invite = InviteId(Uuid::from_u128(0x200 + invites.len() as u128));
-            set_up_invite(world, dice, tenant, (session, invite));
-            invites.push((session, invite));
-        }
-    }
-    for number in 0..world.plan.people {
-        let (session, invite) = *dice.pick(&invites);
-        let is_host = world.truth().invites[&invite].is_host;
-        // Few names, so that one person has several devices.
-        let identity = (!dice.one_in(5)).then(|| format!("person-{}", dice.below(world.plan.people)));
-        people::start(world, Person { number, session, invite, identity, is_host, storage: Storage::default() });
-    }
-}
-
-fn set_up_session(world: &World, tenant: TenantId, session: SessionId) {
-    let limits = &world.plan.limits;
-    let spec = SessionSpec {
-        tenant,
-        session,
-        title: None,
-        created_at: START,
-        idle_timeout: limits.idle_timeout,
-        expires_at: limits.max_duration.map(|lasts| START + lasts),
-        hold_until: START,
-        participants_max: limits.participants_max,
-        warn_before: limits.warn_before.clone(),
-        started: false,
-        last_activity_at: START,
-        kicked: Vec::new(),
-    };
-    world.database().model.create_session(&spec, &Actor::Operator);
-    world.truth().sessions.insert(session, SessionTruth { created_at: START, held_until: START });
-}
-
-fn set_up_invite(world: &World, dice: &mut Dice, tenant: TenantId, (session, invite): (SessionId, InviteId)) {
-    let mut bytes = [0; 32];
-    bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&dice.next().to_le_bytes()));
-    let token = InviteToken::from_random(bytes);
-    let is_host = dice.one_in(3);
-    let truth = InviteTruth {
-        session,
-        token: token.expose().to_owned(),
-        is_host,
-        identity: dice.one_in(4).then(|| "fixed".to_owned()),
-        max_uses: dice.one_in(2).then(|| dice.between(1..=3) as u32),
-        not_before: dice.one_in(6).then(|| START + Duration::from_secs(dice.between(1..=30))),
-        expires_at: if dice.one_in(3) {
-            START + Duration::from_secs(dice.between(5..=120))
-        } else {
-            Timestamp(START.0 + 86_400_000_000)
-        },
-        revoked_at: None,
-    };
-    let stored = StoredInvite {
-        invite,
-        tenant,
-        session,
-        token_hash: token.hash(),
-        role: if is_host { Role::host() } else { Role::guest() },
-        identity: truth.identity.as_deref().map(Into::into),
-        name: None,
-        not_before: truth.not_before,
-        expires_at: truth.expires_at,
-        max_uses: truth.max_uses,
-        uses: 0,
-        revoked_at: None,
-    };
-    world.database().model.create_invite(stored, &Actor::Operator, START);
-    world.truth().invites.insert(invite, truth);
 }

@@ -53,6 +53,8 @@ pub struct Attempt {
     pub boot: u64,
     pub link: Link,
     pub token: Token,
+    /// When the server must close it because its token is over, by the server's clock.
+    pub stay_until: Option<Timestamp>,
     pub opened_at: Timestamp,
     /// When its join reached the server.
     pub asked_at: Option<Timestamp>,
@@ -69,6 +71,8 @@ pub struct Attempt {
     /// Arrivals of what proves the person active.
     pub activities: Vec<Timestamp>,
     pub stopped_reading: bool,
+    /// It was opened when the last stop had begun.
+    pub came_at_the_end: bool,
     pub flooded: bool,
     /// An error frame that refused the join.
     pub refused: Option<String>,
@@ -88,8 +92,10 @@ pub struct Joined {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {
     Invite(InviteId),
-    /// The invite by which its holder came in first.
-    Resume(InviteId),
+    /// Signed by the app.
+    Jwt,
+    /// With the invite by which its holder came in first, if it was one.
+    Resume(Option<InviteId>),
 }
 
 #[derive(Debug, Clone)]
@@ -131,6 +137,8 @@ pub enum Wish {
     Recover(SessionId),
     Kick(SessionId, ParticipantId),
     Revoke(SessionId, InviteId),
+    /// A session with an invite.
+    Create(SessionId, InviteId),
 }
 
 impl Truth {
@@ -156,9 +164,11 @@ impl Truth {
 }
 
 impl Attempt {
-    pub fn invite(&self) -> InviteId {
+    pub fn invite(&self) -> Option<InviteId> {
         match self.token {
-            Token::Invite(invite) | Token::Resume(invite) => invite,
+            Token::Invite(invite) => Some(invite),
+            Token::Resume(invite) => invite,
+            Token::Jwt => None,
         }
     }
 

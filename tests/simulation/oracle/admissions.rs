@@ -11,9 +11,26 @@ use crate::truth::{Attempt, Token, Wish};
 
 pub fn check(case: &Case<'_>, findings: &mut Findings) {
     check_uses(case, findings);
+    check_availability(case, findings);
     for attempt in case.truth.attempts.iter().filter(|attempt| attempt.joined.is_some()) {
         check_invite(case, attempt, findings);
         check_sent_away(case, attempt, findings);
+        check_token(case, attempt, findings);
+    }
+}
+
+/// Nothing is ever said to be wrong inside the server; and where nothing is wrong at all, nobody is told to come later.
+fn check_availability(case: &Case<'_>, findings: &mut Findings) {
+    let plan = &case.world.plan;
+    let has_room = plan.limits.journal_bytes_max >= 1 << 20 && plan.limits.sessions_live_max > 1;
+    // While an end is being written its session takes nobody in.
+    let is_ending = case.truth.decisions.iter().any(|decision| matches!(decision.what, Wish::End(_)));
+    for attempt in &case.truth.attempts {
+        let Some(code) = attempt.refused.as_deref() else { continue };
+        let is_later = attempt.joined.is_none() && matches!(code, "overloaded" | "restarting");
+        if code == "internal" || (is_later && has_room && !is_ending && plan.faults.is_none() && !attempt.came_at_the_end) {
+            findings.push(("available", format!("somebody was refused as `{code}`: {attempt:?}")));
+        }
     }
 }
 
@@ -26,7 +43,9 @@ fn check_uses(case: &Case<'_>, findings: &mut Findings) {
     let mut people: BTreeMap<InviteId, BTreeSet<ParticipantId>> = BTreeMap::new();
     for row in &case.books.audit {
         if let Event::Recorded { fact: SessionFact::ConnectionOpened { participant, invite, .. }, .. } = &row.event {
-            people.entry(invite.expect("everybody came by an invite")).or_default().insert(*participant);
+            if let Some(invite) = invite {
+                people.entry(*invite).or_default().insert(*participant);
+            }
         }
     }
     for (invite, row) in &case.books.invites {
@@ -44,8 +63,8 @@ fn check_uses(case: &Case<'_>, findings: &mut Findings) {
 
 /// The invite was good when its holder came, by the clock of the node.
 fn check_invite(case: &Case<'_>, attempt: &Attempt, findings: &mut Findings) {
-    let Some(asked_at) = attempt.asked_at else { return };
-    let invite = &case.truth.invites[&attempt.invite()];
+    let (Some(asked_at), Some(invite)) = (attempt.asked_at, attempt.invite()) else { return };
+    let invite = &case.truth.invites[&invite];
     let error_us = case.truth.boots[&attempt.boot].clock_error_us;
     let on_the_node = Timestamp(asked_at.0 + error_us);
     let joined = attempt.joined;
@@ -64,6 +83,16 @@ fn check_invite(case: &Case<'_>, attempt: &Attempt, findings: &mut Findings) {
     }
 }
 
+/// Nobody stays longer than the app's token allows, by the clock of the node.
+fn check_token(case: &Case<'_>, attempt: &Attempt, findings: &mut Findings) {
+    let Some(joined) = attempt.joined else { return };
+    let span = case.books.spans.get(&joined.connection);
+    let (Some(stay_until), Some(span)) = (attempt.stay_until, span) else { return };
+    if span.proven_until() > stay_until {
+        findings.push(("valid tokens", format!("{joined:?} may stay until {stay_until:?}: {span:?}")));
+    }
+}
+
 /// Nobody is let in who was removed before, or into a session that was ended; and who is in at that time goes at once.
 fn check_sent_away(case: &Case<'_>, attempt: &Attempt, findings: &mut Findings) {
     let (Some(joined), Some(asked_at)) = (attempt.joined, attempt.asked_at) else { return };
@@ -73,8 +102,8 @@ fn check_sent_away(case: &Case<'_>, attempt: &Attempt, findings: &mut Findings) 
         let concerns = match decision.what {
             Wish::Kick(session, participant) => (session, participant) == (attempt.session, joined.participant),
             Wish::End(session) => session == attempt.session && !is_recovered_after(case, session, decision.asked_at),
-            Wish::Revoke(_, invite) => invite == attempt.invite() && case.truth.restores == 0,
-            Wish::Extend(_) | Wish::Recover(_) => false,
+            Wish::Revoke(_, invite) => Some(invite) == attempt.invite() && case.truth.restores == 0,
+            Wish::Extend(_) | Wish::Recover(_) | Wish::Create(..) => false,
         };
         if !concerns {
             continue;

@@ -116,7 +116,7 @@ fn check_missing(
     let what = || format!("{id} was there until {there_until:?}, {:?} more than: {span:?}", there_until.since(reached));
     match span.end.map(|(_, reason)| reason) {
         // The end of a session is a deadline, however late somebody looks at it.
-        Some(LeaveReason::SessionEnded) if is_end_of_session(case, span) => return true,
+        Some(LeaveReason::SessionEnded) if case.truth.restores > 0 || is_end_of_session(case, span) => return true,
         // Marks come late while the disk does not sync, or the journal has no room for them.
         Some(LeaveReason::NodeCrash) => {
             let sync = limits.sync_max * 4;
@@ -157,6 +157,7 @@ fn decided_at(case: &Case<'_>, span: &SpanRow, attempt: &Attempt) -> Timestamp {
             others.filter_map(|other| other.asked_at).min()
         }
         Some(LeaveReason::ServerDrain | LeaveReason::NodeCrash) => boot.stopping_at,
+        Some(LeaveReason::TokenExpired) => attempt.stay_until.map(|at| Timestamp(at.0 - boot.clock_error_us)),
         _ => None,
     };
     decided_at.unwrap_or(Timestamp::NEVER)
@@ -165,7 +166,9 @@ fn decided_at(case: &Case<'_>, span: &SpanRow, attempt: &Attempt) -> Timestamp {
 fn is_end_of_session(case: &Case<'_>, span: &SpanRow) -> bool {
     let end = span.end.map(|(at, _)| at + Duration::from_micros(span.uncertainty_us as u64));
     let ends = case.books.audit.iter().filter(|row| row.session == span.session);
-    ends.filter(|row| row.event.event_type().starts_with("session_end")).any(|row| Some(row.at) == end)
+    let mut ends = ends.filter(|row| row.event.event_type().starts_with("session_end"));
+    // Who came in after an end that the node had not heard of is billed for nothing.
+    ends.any(|row| Some(row.at) == end || (span.connected_at == span.proven_until() && row.at <= span.connected_at))
 }
 
 /// A connection that the client never heard of lies within some socket of the same session that it tried.
@@ -205,7 +208,7 @@ fn check_reason(
             case.books.audit.iter().filter(ended).any(|row| row.session == span.session)
         }
         LeaveReason::InviteRevoked => wished(&|wish| matches!(wish, Wish::Revoke(_, of) if Some(of) == span.invite)),
-        LeaveReason::TokenExpired => false,
+        LeaveReason::TokenExpired => attempt.stay_until.is_some(),
         LeaveReason::Replaced => case.truth.attempts.iter().any(|other| {
             other.joined.is_none_or(|joined| joined.participant == participant)
                 && other.session == attempt.session

@@ -86,6 +86,7 @@ fn check_decisions(case: &Case<'_>, findings: &mut Findings) {
             Wish::Kick(session, participant) => {
                 case.books.participants.get(&(session, participant)).is_some_and(|row| row.kicked_at.is_some())
             }
+            Wish::Create(session, _) => case.books.sessions.contains_key(&session),
             Wish::Revoke(_, invite) => case.books.invites.get(&invite).is_some_and(|row| row.revoked_at.is_some()),
         };
         if !holds {

@@ -185,7 +185,10 @@ impl Session {
         for id in spec.kicked.iter().filter(|id| self.participants.contains_key(id)).copied().collect::<Vec<_>>() {
             self.kick(id, Actor::Operator, now, effects)?;
         }
-        self.spec = spec;
+        // Only [`Command::Hold`] takes a hold back: after a restart memory holds a session for its people for longer than the
+        // database says.
+        let hold_until = spec.hold_until.max(self.spec.hold_until);
+        self.spec = SessionSpec { hold_until, ..spec };
         self.end_not_before(now);
         self.review_end(now, effects);
         Ok(())

@@ -388,3 +388,14 @@ fn a_removal_written_while_its_participant_came_in_takes_effect() {
         "#]],
     );
 }
+
+#[test]
+fn a_change_does_not_take_a_hold_back() {
+    check(
+        "quiet; create idle=60s; join a; extend 2m; loud; status; configure idle=60s; status",
+        expect![[r#"
+            0s      ends 180s idle next=60s
+            0s      ends 180s idle next=60s
+        "#]],
+    );
+}
