@@ -46,7 +46,7 @@ const CLEANUP_LOST_AFTER: Duration = Duration::from_secs(600);
 const CLOCK_ERROR_MAX_US: i64 = 3_600_000_000;
 
 /// What the marks and leaves of one instant may be over the limit of the journal.
-const BACKLOG_SLACK_BYTES: u64 = 4_000;
+const BACKLOG_SLACK_BYTES: u64 = 12_000;
 
 /// A running process.
 pub struct Process {
