@@ -32,6 +32,7 @@ test: need-cargo need-postgres need-node need-chromium ## Run every check and ev
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
+	$(CARGO) test --package rollcall --features planted-bugs --test simulation -- --exact planted::hunt::the_quick_ones_are_found
 	$(MAKE) test-sdk
 
 .PHONY: test-sdk
@@ -69,13 +70,13 @@ reconcile: need-cargo need-postgres ## Kill a server again and again and check i
 	$(CARGO) build --workspace
 	./target/debug/rollcall-load reconcile $(RECONCILE)
 
+.PHONY: planted
+planted: need-cargo ## Put bugs into the server on purpose; the simulation must find each. BUG=a,b for some, SEEDS=n
+	$(CARGO) test --profile simulation --package rollcall --features planted-bugs --test simulation -- --ignored --exact --nocapture planted::hunt::every_planted_bug_is_found
+
 .PHONY: simulate
 simulate: need-cargo ## Simulate SEEDS=10000 histories with faults, or replay one with SEED=n (docs/SIMULATION.md)
 	$(CARGO) test --profile simulation --package rollcall --test simulation -- --ignored --exact --nocapture seeds::simulate
-
-.PHONY: planted
-planted: need-cargo ## Put bugs into the server on purpose; the simulation must find each. BUG=a,b for some, SEEDS=n
-	$(CARGO) test --package rollcall --features planted-bugs --test simulation planted -- --include-ignored --nocapture --test-threads=1
 
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies

@@ -25,6 +25,8 @@ pub async fn run_marks(hub: Hub, every: Duration, stop: CancellationToken) {
 #[derive(Default)]
 pub(super) struct EvidenceRegistry {
     connections: Mutex<HashMap<i64, Marked>>,
+    /// The last activity of connections that closed before a mark told of it. Their close tells of the rest.
+    closed: Mutex<Vec<Heard>>,
 }
 
 struct Marked {
@@ -40,7 +42,13 @@ impl EvidenceRegistry {
     }
 
     pub(super) fn remove(&self, counter: i64) {
-        self.lock().remove(&counter);
+        let Some(marked) = self.lock().remove(&counter) else { return };
+        let activity_at = marked.clock.activity_at();
+        if activity_at != marked.activity_at {
+            // It keeps the session from ending as idle, also after a restart.
+            let evidence_at = marked.clock.evidence_at();
+            self.lock_closed().push(Heard { counter, evidence_at, activity_at: Some(activity_at) });
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -50,7 +58,7 @@ impl EvidenceRegistry {
     /// Everything heard since it was last marked. Compared by value and not by the time of the last mark, so that a
     /// store that becomes visible late is in the next mark.
     pub(super) fn mark(&self, now: Timestamp) -> Record {
-        let mut heard = Vec::new();
+        let mut heard = std::mem::take(&mut *self.lock_closed());
         for (counter, marked) in self.lock().iter_mut() {
             let (evidence_at, activity_at) = (marked.clock.evidence_at(), marked.clock.activity_at());
             if evidence_at == marked.evidence_at {
@@ -69,5 +77,9 @@ impl EvidenceRegistry {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Marked>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_closed(&self) -> MutexGuard<'_, Vec<Heard>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

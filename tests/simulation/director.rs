@@ -5,8 +5,9 @@ use std::time::Duration;
 use rollcall_core::{SessionId, Timestamp};
 
 use super::desk;
-use super::setting;
 use super::executor::Group;
+use super::people;
+use super::setting;
 use super::truth::Wish;
 use super::world::{Phase, World};
 
@@ -56,6 +57,12 @@ async fn carry_out(world: &World, deed: Deed) {
         Deed::PowerLoss => end_process(world, true),
         Deed::Restart => {
             if let Some(process) = world.process() {
+                // Somebody may be at the door.
+                if world.dice().one_in(2) {
+                    people::arrive(world, None);
+                    let pause = world.dice().duration(Duration::ZERO..=world.plan.limits.latency_max * 3);
+                    world.sleep(pause).await;
+                }
                 world.note("fault.restart", process.boot, String::new);
                 let stopping = process.clone();
                 process.spawn(async move { stopping.stop().await });
@@ -184,6 +191,11 @@ async fn control(world: &World) {
             }
         }
     };
+    if let Wish::End(session) = wish
+        && world.dice().one_in(2)
+    {
+        people::arrive(world, Some(session));
+    }
     let task = world.clone();
     let serving = process.clone();
     // On the process, so that it dies with it.

@@ -19,7 +19,7 @@ use rollcall::ledger::{
 use rollcall::metrics::WsMetrics;
 use rollcall::store::{EpochState, LiveStore, StoreError};
 use rollcall::ws::{AddressLimits, Environment, Gate, HostCommand, SharedWs, Visit, WsOptions, WsState, converse};
-use rollcall_core::{Epoch, SessionId};
+use rollcall_core::{Epoch, SessionId, Timestamp};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
@@ -45,9 +45,6 @@ const CLEANUP_LOST_AFTER: Duration = Duration::from_secs(600);
 /// How wrong the wall clock may become.
 const CLOCK_ERROR_MAX_US: i64 = 3_600_000_000;
 
-/// What the marks and leaves of one instant may be over the limit of the journal.
-const BACKLOG_SLACK_BYTES: u64 = 12_000;
-
 /// A running process.
 pub struct Process {
     pub boot: u64,
@@ -66,6 +63,7 @@ pub struct Process {
     flushed: Arc<Notify>,
     writer: Arc<Notify>,
     connections: Arc<AtomicUsize>,
+    refuses_since: std::sync::Mutex<Option<Timestamp>>,
     world: World,
 }
 
@@ -241,6 +239,7 @@ fn build(world: &World, boot: u64, clock: Clock, epoch: Epoch, store: SimulatedS
         flushed: Arc::default(),
         writer: Arc::default(),
         connections: Arc::default(),
+        refuses_since: std::sync::Mutex::default(),
         world: world.clone(),
     }
 }
@@ -337,17 +336,23 @@ impl Process {
     pub fn wake_writer(&self) {
         if self.ledger.has_queued() {
             self.writer.notify_one();
-            self.check_backlog();
+        }
+        self.look_at_backlog();
+    }
+
+    /// Keeps since when joins are to be refused.
+    fn look_at_backlog(&self) {
+        let mut refuses_since = self.refuses_since.lock().expect("plain data");
+        if self.ledger.status().admitting {
+            *refuses_since = None;
+        } else {
+            refuses_since.get_or_insert(self.world.now());
         }
     }
 
-    /// Joins are refused early enough for the leaves to have room.
-    fn check_backlog(&self) {
-        let bytes_max = self.world.plan.limits.journal_bytes_max;
-        let backlog = self.ledger.status().backlog_bytes;
-        if backlog > bytes_max + BACKLOG_SLACK_BYTES {
-            self.world.violate("backlog", format!("{backlog} bytes wait where {bytes_max} may"));
-        }
+    /// Since when joins are to be refused without a break; `None` while they are not.
+    pub fn refuses_since(&self) -> Option<Timestamp> {
+        *self.refuses_since.lock().expect("plain data")
     }
 
     /// Takes a connection, or gives it back.

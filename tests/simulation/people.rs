@@ -96,9 +96,39 @@ pub fn start(world: &World, person: Person) {
     world.spawner.spawn(Group::World, live(task, person));
 }
 
-async fn live(world: World, mut person: Person) {
+/// Somebody comes at this very moment, by one of the links into this session, or into any.
+pub fn arrive(world: &World, session: Option<SessionId>) {
+    let person = {
+        let truth = world.truth();
+        let links: Vec<_> =
+            truth.invites.iter().filter(|(_, known)| session.is_none_or(|session| known.session == session)).collect();
+        if links.is_empty() {
+            return;
+        }
+        let (invite, known) = *world.dice().pick(&links);
+        let number = world.plan.people;
+        Person {
+            number,
+            session: known.session,
+            invite: *invite,
+            identity: None,
+            is_host: known.is_host,
+            storage: Storage::default(),
+        }
+    };
+    if may_open_another(world) {
+        world.note("person.arrives", person.number, String::new);
+        world.spawner.spawn(Group::World, come_and_go(world.clone(), person));
+    }
+}
+
+async fn live(world: World, person: Person) {
     let first = world.dice().duration(Duration::ZERO..=Duration::from_secs(15));
     world.sleep(first).await;
+    come_and_go(world, person).await;
+}
+
+async fn come_and_go(world: World, mut person: Person) {
     loop {
         if world.phase() == Phase::End {
             return;
@@ -398,10 +428,16 @@ fn forge(token: &str) -> Option<String> {
 }
 
 fn open_another(world: &World, person: Person) {
-    if world.trace().met.get(&("person.tab", "")).copied().unwrap_or(0) < EXTRA_TABS_MAX {
+    if may_open_another(world) {
         world.note("person.tab", person.number, String::new);
         start(world, person);
     }
+}
+
+fn may_open_another(world: &World) -> bool {
+    let trace = world.trace();
+    let met = |what| trace.met.get(&(what, "")).copied().unwrap_or(0);
+    met("person.tab") + met("person.arrives") < EXTRA_TABS_MAX
 }
 
 /// A host ends, extends, or removes somebody it sees.

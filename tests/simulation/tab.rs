@@ -252,15 +252,27 @@ impl Tab {
         if again.is_some() {
             self.world.violate("protocol", format!("socket {} was told twice that it joined", self.number));
         }
+        self.check_admitted();
         self.world.note("tab.joined", self.number as u64, || format!("{participant} as {connection}"));
         Next::Joined { resume: text_of(&value["resume"]).to_owned() }
     }
 
-    /// Diffs continue where the view stands; one that is missing is made good by a snapshot.
+    /// Nobody is let in while the journal is nearly full.
+    fn check_admitted(&self) {
+        let (boot, asked_at) = self.truth(|attempt| (attempt.boot, attempt.asked_at));
+        let process = self.world.process().filter(|process| process.boot == boot);
+        let refuses_since = process.and_then(|process| process.refuses_since());
+        if refuses_since.is_some_and(|since| asked_at > Some(since)) {
+            self.world.violate("backlog", format!("socket {} joined, joins are refused since {refuses_since:?}", self.number));
+        }
+    }
+
+    /// Diffs continue where the view stands; a client that misses one asks for a snapshot.
     fn on_presence(&mut self, value: &Value) {
         let missed = self.truth(|attempt| attempt.view.apply(value));
         if let Some((known, seq)) = missed {
-            self.world.note("tab.gap", self.number as u64, || format!("{known} then {seq}"));
+            // Who reads slowly gets a snapshot in the place of what was dropped, so nobody ever sees a gap.
+            self.world.violate("gaps", format!("socket {} was told of {known} and then of {seq}", self.number));
             self.say(r#"{"type":"snapshot"}"#);
         }
     }

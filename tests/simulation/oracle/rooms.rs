@@ -44,6 +44,10 @@ fn is_decided_end(row: &AuditRow) -> bool {
     matches!(&row.event, Event::Decided { event_type: "session_ended", metadata, .. } if metadata["source"] != "cleanup")
 }
 
+fn is_recorded_end(row: &AuditRow) -> bool {
+    matches!(row.event, Event::Recorded { fact: SessionFact::SessionEnded { .. }, superseded: false })
+}
+
 /// Follows who is present through a trail, in the order of writing.
 fn follow(present: &mut BTreeSet<ParticipantId>, row: &AuditRow) {
     match fact(row) {
@@ -68,21 +72,26 @@ fn check_capacity(case: &Case<'_>, trail: &[&AuditRow], findings: &mut Findings)
 
 /// A server that stops lets nobody in.
 fn check_stopping(case: &Case<'_>, findings: &mut Findings) {
-    for attempt in case.truth.attempts.iter().filter(|attempt| attempt.joined.is_some()) {
-        let stopping_at = case.truth.boots[&attempt.boot].stopping_at;
-        if stopping_at.is_some_and(|stopping_at| attempt.asked_at > Some(stopping_at)) {
-            findings.push(("stopping", format!("{:?} came in after {stopping_at:?}", attempt.joined)));
+    let opened = case.books.audit.iter().filter(|row| matches!(fact(row), Some(SessionFact::ConnectionOpened { .. })));
+    for row in opened {
+        let boot = case.truth.boot_of.get(&row.epoch).and_then(|boot| case.truth.boots.get(boot));
+        let stopping_at = boot.and_then(|boot| boot.stopping_at);
+        if stopping_at.is_some_and(|stopping_at| case.truth.true_time(row.epoch, row.at) > stopping_at) {
+            findings.push(("stopping", format!("somebody came in after {stopping_at:?}: {row:?}")));
         }
     }
 }
 
-/// Nobody comes in after the end that the control plane decided, unless the session was taken back.
+/// Nobody comes in after the end, unless the session was taken back: after one that the control plane decided by the clock,
+/// after one that the node recorded by its own order.
 fn check_after_end(trail: &[&AuditRow], findings: &mut Findings) {
-    for end in trail.iter().filter(|row| is_decided_end(row)) {
-        let opened = trail
-            .iter()
-            .filter(|row| row.at > end.at && matches!(fact(row), Some(SessionFact::ConnectionOpened { .. })));
-        for row in opened {
+    for end in trail.iter().filter(|row| is_decided_end(row) || is_recorded_end(row)) {
+        let is_later = |row: &&&AuditRow| match end.event {
+            Event::Decided { .. } => row.at > end.at,
+            Event::Recorded { .. } => row.epoch == end.epoch && row.seq > end.seq,
+        };
+        let opened = trail.iter().filter(|row| matches!(fact(row), Some(SessionFact::ConnectionOpened { .. })));
+        for row in opened.filter(is_later) {
             let is_recovered = trail.iter().any(|other| {
                 other.event.event_type() == "session_recovered" && other.at >= end.at && other.at <= row.at
             });
