@@ -25,8 +25,8 @@ pub struct Truth {
     pub restored_to: Option<Timestamp>,
     /// When the last fault was over.
     pub healed_at: Option<Timestamp>,
-    /// Times at which the disk stalled, was full, or lied: marks may have come late.
-    pub disk_troubles: Vec<(Timestamp, Option<Timestamp>)>,
+    /// Times at which the disk stalled or was full: marks may have come late.
+    pub disk_troubles: Vec<(Timestamp, Timestamp)>,
 }
 
 /// One process.
@@ -152,14 +152,9 @@ impl Truth {
         self.boots.entry(number).or_default()
     }
 
-    pub fn begin_disk_trouble(&mut self, now: Timestamp) {
-        self.disk_troubles.push((now, None));
-    }
-
-    pub fn end_disk_trouble(&mut self, now: Timestamp) {
-        for (_, until) in self.disk_troubles.iter_mut().filter(|(_, until)| until.is_none()) {
-            *until = Some(now);
-        }
+    /// Whether the disk held marks up at some time between these.
+    pub fn is_disk_troubled(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.disk_troubles.iter().any(|(begun, over)| *begun <= until && *over >= from)
     }
 }
 

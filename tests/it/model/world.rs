@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rollcall::ledger::{JournalRead as _, recover};
+use rollcall::ledger::{JournalRead, recover};
 use rollcall::store::audit::{self, ControlEvent};
 use rollcall::store::mapping::{from_utc, to_utc};
 use rollcall::store::sessions::{self, SessionRow};

@@ -123,10 +123,7 @@ fn check_missing(
             if reached + sync >= there_until {
                 return true;
             }
-            let troubled = case.truth.disk_troubles.iter().any(|(from, trouble_until)| {
-                *from <= there_until && trouble_until.is_none_or(|trouble_until| trouble_until >= until)
-            });
-            if troubled || limits.journal_bytes_max < 1 << 20 {
+            if case.truth.is_disk_troubled(until, there_until) || limits.journal_bytes_max < 1 << 20 {
                 return false;
             }
         }
@@ -151,10 +148,14 @@ fn decided_at(case: &Case<'_>, span: &SpanRow, attempt: &Attempt) -> Timestamp {
             wished(&|wish| matches!(wish, Wish::Revoke(_, of) if Some(of) == span.invite))
         }
         Some(LeaveReason::Replaced) => {
+            // Whoever came in later may have asked earlier.
+            let own = attempt.joined.map(|joined| joined.connection);
             let others = case.truth.attempts.iter().filter(|other| {
-                other.session == attempt.session && other.asked_at >= attempt.asked_at && !std::ptr::eq(*other, attempt)
+                other.session == attempt.session
+                    && !std::ptr::eq(*other, attempt)
+                    && other.joined.is_none_or(|joined| Some(joined.connection) > own)
             });
-            others.filter_map(|other| other.asked_at).min()
+            others.filter_map(|other| other.asked_at.max(attempt.asked_at)).min()
         }
         Some(LeaveReason::ServerDrain | LeaveReason::NodeCrash) => boot.stopping_at,
         Some(LeaveReason::TokenExpired) => attempt.stay_until.map(|at| Timestamp(at.0 - boot.clock_error_us)),
@@ -205,7 +206,7 @@ fn check_reason(
         LeaveReason::Kicked => wished(&|wish| matches!(wish, Wish::Kick(_, of) if of == participant)),
         LeaveReason::SessionEnded => {
             let ended = |row: &&crate::model::rows::AuditRow| row.event.event_type().starts_with("session_end");
-            case.books.audit.iter().filter(ended).any(|row| row.session == span.session)
+            case.truth.restores > 0 || case.books.audit.iter().filter(ended).any(|row| row.session == span.session)
         }
         LeaveReason::InviteRevoked => wished(&|wish| matches!(wish, Wish::Revoke(_, of) if Some(of) == span.invite)),
         LeaveReason::TokenExpired => attempt.stay_until.is_some(),
