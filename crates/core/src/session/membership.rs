@@ -41,7 +41,10 @@ impl Session {
         token_expires_at: Option<Timestamp>,
     ) -> Result<(), Refusal> {
         self.require_active()?;
-        if (self.frozen && !planted!("joins_while_ending")) || (self.drained && !planted!("drain_lets_joins_in")) {
+        if self.frozen && !planted!("joins_while_ending") {
+            return Err(Refusal::SessionEnding);
+        }
+        if self.drained && !planted!("drain_lets_joins_in") {
             return Err(Refusal::SessionEnding);
         }
         if self.kicked.contains(&participant) && !planted!("kicked_may_return") {
