@@ -41,6 +41,9 @@ pub(super) async fn write(
 async fn lock_sessions(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> Result<(), StoreError> {
     let sessions: Vec<Uuid> = folded.sessions.keys().map(|session| session.0).collect();
     let connections: Vec<i64> = folded.heard.keys().copied().collect();
+    if sessions.is_empty() && connections.is_empty() {
+        return Ok(());
+    }
     sqlx::query_file!("src/store/queries/ledger_lock_sessions.sql", &sessions, epoch.0, &connections)
         .fetch_one(conn)
         .await?;

@@ -33,21 +33,17 @@ impl<W: Wire> Socket<W> {
 
     /// The same for a frame on the stack.
     pub(in crate::ws) fn send_short(&mut self, context: &mut Context<'_>, frame: &ShortFrame) -> Result<(), ()> {
-        match Pin::new(&mut self.stream).poll_write(context, frame.as_bytes()) {
-            Poll::Ready(Ok(written)) if written == frame.as_bytes().len() => Ok(()),
-            Poll::Ready(Ok(written)) => {
-                let mut unsent = whole_frame(Opcode::Text, Bytes::copy_from_slice(frame.payload()));
-                unsent.advance(written);
-                self.rest().unsent.push_back(unsent);
-                Ok(())
-            }
-            Poll::Ready(Err(_)) => Err(()),
-            Poll::Pending => {
-                let unsent = whole_frame(Opcode::Text, Bytes::copy_from_slice(frame.payload()));
-                self.rest().unsent.push_back(unsent);
-                Ok(())
-            }
+        let written = match Pin::new(&mut self.stream).poll_write(context, frame.as_bytes()) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) => return Err(()),
+            Poll::Pending => 0,
+        };
+        if written < frame.as_bytes().len() {
+            let mut unsent = whole_frame(Opcode::Text, Bytes::copy_from_slice(frame.payload()));
+            unsent.advance(written);
+            self.rest().unsent.push_back(unsent);
         }
+        Ok(())
     }
 
     pub(in crate::ws) fn send_ping(&mut self, context: &mut Context<'_>) -> Result<(), ()> {
