@@ -51,6 +51,21 @@ pub enum Postgres {
     Apart,
 }
 
+/// The server to start: the one that was named, else the one beside this program.
+///
+/// # Errors
+/// There is none.
+pub fn find_program(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()?.with_file_name("rollcall"),
+    };
+    if !path.is_file() {
+        bail!("there is no rollcall at {}; build it with `cargo build --release`, or pass --server", path.display());
+    }
+    Ok(path)
+}
+
 /// What the server stands on. Small disks need [`crate::ground::isolation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Site {

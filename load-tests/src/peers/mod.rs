@@ -19,6 +19,7 @@ use crate::adapter::Target;
 use crate::floor;
 use crate::progress::Progress;
 use crate::report::Machine;
+use crate::server;
 
 const FLOOR_LIBRARY: &str = "floor (a)";
 const FLOOR_EPOLL: &str = "floor (b)";
@@ -108,7 +109,8 @@ async fn choose(arguments: &Arguments) -> anyhow::Result<(Vec<System>, Vec<Skipp
     let mut systems = floors();
     let mut skipped = Vec::new();
     if wants("rollcall") {
-        systems.push(system("rollcall", Source::Rollcall { program: find_server(arguments.server.clone())? }));
+        systems
+            .push(system("rollcall", Source::Rollcall { program: server::find_program(arguments.server.as_deref())? }));
     }
     let on_node = [("socketio", Library::SocketIo), ("ws", Library::Ws)].into_iter().filter(|(name, _)| wants(name));
     for (name, library) in on_node {
@@ -154,17 +156,6 @@ async fn take_turns(systems: &[System], load: Load, count: usize) -> Vec<Row> {
         }
     }
     systems.iter().zip(turns).map(|(system, turns)| Row::new(system.name.clone(), turns)).collect()
-}
-
-fn find_server(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let path = match given {
-        Some(path) => path,
-        None => std::env::current_exe()?.with_file_name("rollcall"),
-    };
-    if !path.is_file() {
-        bail!("there is no server at {}; build it with `cargo build --release`, or pass --server", path.display());
-    }
-    Ok(path)
 }
 
 fn parse_pid(text: &str) -> Result<(String, u32), String> {

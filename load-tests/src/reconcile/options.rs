@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::director::Plan;
 use super::faults::{self, BY_DEFAULT, FaultKind};
 use crate::clock::steady_us;
-use crate::server::{Postgres, Site};
+use crate::server::{self, Postgres, Site};
 
 /// What comes after the traffic, as a rule, for the estimate before a run.
 const EARLY_ENDING: Duration = Duration::from_secs(15);
@@ -92,12 +92,8 @@ impl Options {
     pub fn read(arguments: Arguments) -> anyhow::Result<Self> {
         let faults = faults::possible(arguments.wanted())?;
         let kills = arguments.kills as usize;
-        let server = match arguments.server {
-            Some(path) => path,
-            None => std::env::current_exe()?.with_file_name("rollcall"),
-        };
         Ok(Self {
-            server,
+            server: server::find_program(arguments.server.as_deref())?,
             seed: arguments.seed.unwrap_or_else(|| steady_us().unsigned_abs() % 1_000_000),
             length: Duration::try_from_secs_f64(arguments.minutes * 60.0).context("--minutes")?,
             participants: arguments.participants as usize,

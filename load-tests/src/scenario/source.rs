@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::process::Command;
 
 use super::file::ScenarioError;
 use crate::control::Api;
 use crate::report::ServerDescription;
+use crate::server;
 
 #[derive(Debug, Clone)]
 pub enum Source {
@@ -44,14 +45,7 @@ impl Source {
     /// # Errors
     /// There is none.
     pub fn program(given: Option<&Path>) -> anyhow::Result<Self> {
-        let path = match given {
-            Some(path) => path.to_owned(),
-            None => std::env::current_exe()?.with_file_name("rollcall"),
-        };
-        if !path.is_file() {
-            bail!("there is no server at {}; build it with `cargo build --release`, or pass --server", path.display());
-        }
-        Ok(Self::Program(path))
+        Ok(Self::Program(server::find_program(given)?))
     }
 
     /// What the report says of it.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use rollcall::embedded_pg::{self, EmbeddedPostgres};
 use rollcall::store::{Store, StoreOptions};
@@ -24,6 +24,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
 
 use figures::{Figure, Figures};
+
+use crate::server;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -71,7 +73,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     if cfg!(debug_assertions) {
         eprintln!("sql: this is a debug build; its figures say nothing about a release");
     }
-    let server = find_server(arguments.server.clone())?;
+    let server = server::find_program(arguments.server.as_deref())?;
     let (folder, is_new) = match &arguments.data {
         Some(folder) => (folder.clone(), false),
         None => (tempfile::Builder::new().prefix("rollcall-sql-").tempdir()?.keep(), true),
@@ -157,15 +159,4 @@ impl Books {
     pub async fn number(&self, sql: &'static str) -> anyhow::Result<f64> {
         Ok(sqlx::query_scalar::<_, f64>(sql).fetch_one(&self.pool).await?)
     }
-}
-
-fn find_server(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let path = match given {
-        Some(path) => path,
-        None => std::env::current_exe()?.with_file_name("rollcall"),
-    };
-    if !path.is_file() {
-        bail!("there is no rollcall at {}; build it with `cargo build --release`, or pass --server", path.display());
-    }
-    Ok(path)
 }
