@@ -110,7 +110,7 @@ pub fn arrive(world: &World, session: Option<SessionId>) {
         Person {
             number,
             session: known.session,
-            invite: *invite,
+            invite: Some(*invite),
             identity: None,
             is_host: known.is_host,
             storage: Storage::default(),

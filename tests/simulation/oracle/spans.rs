@@ -213,7 +213,6 @@ fn check_reason(
         LeaveReason::Replaced => case.truth.attempts.iter().any(|other| {
             other.joined.is_none_or(|joined| joined.participant == participant)
                 && other.session == attempt.session
-                && other.opened_at >= attempt.opened_at
                 && !is_of(other, id)
         }),
         LeaveReason::SlowConsumer => attempt.stopped_reading || attempt.cut_at.is_some(),
