@@ -140,7 +140,8 @@ async fn extend(world: &World, process: &Process, session: SessionId) -> Result<
 async fn recover(process: &Process, session: SessionId) -> Result<(), ControlError> {
     let _gate = process.gate.lock().await;
     // The end, and the leaves with it, may still be on their way.
-    process.clock.timeout(Duration::from_secs(5), process.live.flushed()).await.ok();
+    let settled = process.clock.timeout(Duration::from_secs(5), process.live.flushed()).await;
+    settled.map_err(|_| ControlError::Unsettled)?;
     let now = process.clock.now();
     let expires_at = process
         .store

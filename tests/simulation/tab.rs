@@ -263,7 +263,10 @@ impl Tab {
         let process = self.world.process().filter(|process| process.boot == boot);
         let refuses_since = process.and_then(|process| process.refuses_since());
         if refuses_since.is_some_and(|since| asked_at > Some(since)) {
-            self.world.violate("backlog", format!("socket {} joined, joins are refused since {refuses_since:?}", self.number));
+            self.world.violate(
+                "backlog",
+                format!("socket {} joined, joins are refused since {refuses_since:?}", self.number),
+            );
         }
     }
 

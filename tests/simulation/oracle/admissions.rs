@@ -28,7 +28,9 @@ fn check_availability(case: &Case<'_>, findings: &mut Findings) {
     for attempt in &case.truth.attempts {
         let Some(code) = attempt.refused.as_deref() else { continue };
         let is_later = attempt.joined.is_none() && matches!(code, "overloaded" | "restarting");
-        if code == "internal" || (is_later && has_room && !is_ending && plan.faults.is_none() && !attempt.came_at_the_end) {
+        if code == "internal"
+            || (is_later && has_room && !is_ending && plan.faults.is_none() && !attempt.came_at_the_end)
+        {
             findings.push(("available", format!("somebody was refused as `{code}`: {attempt:?}")));
         }
     }

@@ -90,7 +90,8 @@ fn check_marked(case: &Case<'_>, (id, span): (ConnectionId, &SpanRow), attempt: 
     let marked_until = marks_until - limits.mark_interval * 2 - limits.sync_max * 4;
     let (_, until) = interval(case, id, span);
     if heard <= marked_until && until < heard {
-        findings.push(("evidence is kept", format!("{id} was heard until {heard:?}, crash at {marks_until:?}: {span:?}")));
+        findings
+            .push(("evidence is kept", format!("{id} was heard until {heard:?}, crash at {marks_until:?}: {span:?}")));
     }
 }
 
