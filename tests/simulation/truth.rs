@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rollcall_core::{ConnectionId, Epoch, InviteId, ParticipantId, SessionId, Timestamp};
 
+use super::oracle::bills::Closed;
 use super::tab::View;
 use super::wire::Link;
 
@@ -19,6 +20,8 @@ pub struct Truth {
     pub decisions: Vec<Decision>,
     /// Findings that a stated limit allows: marks that the disk held up.
     pub excused: u64,
+    /// What the books said to be complete, since the last restore.
+    pub closed: Vec<Closed>,
     /// How often Postgres was put back to an earlier point.
     pub restores: u64,
     /// The point of the last restore.
