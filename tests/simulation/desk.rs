@@ -32,7 +32,7 @@ pub async fn carry_out(world: &World, process: &Process, wish: Wish) -> Result<(
     let asked_at = world.now();
     let index = {
         let mut truth = world.truth();
-        let decision = Decision { what: wish, boot: process.boot, asked_at, granted_at: None, is_undone: false };
+        let decision = Decision { what: wish, asked_at, granted_at: None, is_undone: false };
         truth.decisions.push(decision);
         truth.decisions.len() - 1
     };
@@ -225,9 +225,9 @@ async fn create(world: &World, process: &Process, session: SessionId, invite: In
         process.hub.adopt(loaded).ok();
     }
     process.hub.remember_invite(stored.into(), now);
-    let created_at = world.now();
+    let held_until = world.now();
     let mut known = world.truth();
-    known.sessions.insert(session, SessionTruth { created_at, held_until: created_at });
+    known.sessions.insert(session, SessionTruth { held_until });
     known.invites.insert(invite, truth);
     Ok(())
 }

@@ -51,7 +51,6 @@ pub struct Boot {
 /// One socket of one person.
 #[derive(Debug)]
 pub struct Attempt {
-    pub person: u64,
     pub session: SessionId,
     pub boot: u64,
     pub link: Link,
@@ -103,7 +102,6 @@ pub enum Token {
 
 #[derive(Debug, Clone)]
 pub struct SessionTruth {
-    pub created_at: Timestamp,
     /// Reaches of extensions that were asked for, whether or not they were granted.
     pub held_until: Timestamp,
 }
@@ -125,7 +123,6 @@ pub struct InviteTruth {
 #[derive(Debug, Clone)]
 pub struct Decision {
     pub what: Wish,
-    pub boot: u64,
     pub asked_at: Timestamp,
     /// When it was granted, if it was.
     pub granted_at: Option<Timestamp>,
