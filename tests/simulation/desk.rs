@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rollcall::clock::simulated;
 use rollcall::control::{ControlError, LiveError};
 use rollcall::store::StoreError;
 use rollcall::ws::HostCommand;
@@ -32,7 +33,7 @@ pub async fn carry_out(world: &World, process: &Process, wish: Wish) -> Result<(
     let asked_at = world.now();
     let index = {
         let mut truth = world.truth();
-        let decision = Decision { what: wish, boot: process.boot, asked_at, granted_at: None, is_undone: false };
+        let decision = Decision { what: wish, asked_at, granted_at: None, is_undone: false };
         truth.decisions.push(decision);
         truth.decisions.len() - 1
     };
@@ -140,7 +141,8 @@ async fn extend(world: &World, process: &Process, session: SessionId) -> Result<
 async fn recover(process: &Process, session: SessionId) -> Result<(), ControlError> {
     let _gate = process.gate.lock().await;
     // The end, and the leaves with it, may still be on their way.
-    process.clock.timeout(Duration::from_secs(5), process.live.flushed()).await.ok();
+    let settled = process.clock.timeout(Duration::from_secs(5), process.live.flushed()).await;
+    settled.map_err(|_| ControlError::Unsettled)?;
     let now = process.clock.now();
     let expires_at = process
         .store
@@ -154,7 +156,8 @@ async fn recover(process: &Process, session: SessionId) -> Result<(), ControlErr
     match process.live.dispatch(session, Command::Recover { expires_at }).await {
         Ok(()) => {}
         Err(LiveError::NotLive) => {
-            let loaded = process.store.change("store.load", move |model| model.load_session(session)).await;
+            let loaded =
+                process.store.change("store.load", move |model| model.load_session(session, simulated::now())).await;
             if let Ok(Some(loaded)) = loaded {
                 process.hub.adopt(loaded).ok();
             }
@@ -184,7 +187,7 @@ async fn bar(process: &Process, session: SessionId, participant: ParticipantId) 
     let outcome = process.store.change("store.bar", move |model| {
         let known = model.participants.get(&(session, participant)).map(|row| row.kicked_at.is_some());
         let barred = model.bar_participant(session, participant, &Actor::Operator, now);
-        (known, barred, model.load_session(session))
+        (known, barred, model.load_session(session, simulated::now()))
     });
     match outcome.await? {
         (None, ..) => Err(ControlError::ParticipantNotFound),
@@ -217,16 +220,16 @@ async fn create(world: &World, process: &Process, session: SessionId, invite: In
     let created = process.store.change("store.create", move |model| {
         model.create_session(&spec, &Actor::Operator);
         model.create_invite(row, &Actor::Operator, now);
-        model.load_session(session)
+        model.load_session(session, simulated::now())
     });
     if let Some(loaded) = created.await? {
         // Where there is no room, the session is taken in when somebody joins.
         process.hub.adopt(loaded).ok();
     }
     process.hub.remember_invite(stored.into(), now);
-    let created_at = world.now();
+    let held_until = world.now();
     let mut known = world.truth();
-    known.sessions.insert(session, SessionTruth { created_at, held_until: created_at });
+    known.sessions.insert(session, SessionTruth { held_until });
     known.invites.insert(invite, truth);
     Ok(())
 }

@@ -6,6 +6,7 @@ use rollcall_core::{SessionId, Timestamp};
 
 use super::desk;
 use super::executor::Group;
+use super::oracle::bills;
 use super::people;
 use super::setting;
 use super::truth::Wish;
@@ -46,6 +47,7 @@ pub async fn direct(world: World) {
             (faults.restore, Deed::Restore),
             (world.plan.habits.control, Deed::Control),
         ]);
+        bills::close(&world);
         carry_out(&world, deed).await;
     }
 }
@@ -154,6 +156,7 @@ fn restore(world: &World) {
     };
     let mut truth = world.truth();
     truth.restores += 1;
+    truth.closed.clear();
     truth.restored_to = Some(taken_at);
     // What the control plane wrote since then is lost with it.
     for decision in truth.decisions.iter_mut().filter(|decision| decision.granted_at.is_none_or(|at| at >= taken_at)) {

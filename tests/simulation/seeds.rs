@@ -22,7 +22,13 @@ const TWICE_EVERY: u64 = 50;
 const FINDINGS_MAX: usize = 20;
 
 /// Seeds that found something once, with what it was.
-const REGRESSIONS: &[(u64, &str)] = &[];
+const REGRESSIONS: &[(u64, &str)] = &[
+    (182, "a joiner whose record took long was let in and closed as dead at once"),
+    (195, "a session that was ended and taken back during an outage came back without its latest removals"),
+    (501, "as 182, with a slow network"),
+    (523, "a join that was not durable in time gave its use of an invite back, but reached the books"),
+    (613, "as 182, among many connections"),
+];
 
 /// What many seeds came to.
 #[derive(Debug, Default)]
@@ -89,7 +95,7 @@ fn run_many(seeds: std::ops::Range<u64>, findings_max: usize, shows_progress: bo
                         stop.store(true, Relaxed);
                     }
                     let done = total.seeds + total.findings.len() as u64;
-                    if shows_progress && done % (count / 20).max(1) == 0 {
+                    if shows_progress && done.is_multiple_of((count / 20).max(1)) {
                         println!("{done} of {count} seeds, {} findings", total.findings.len());
                     }
                 }
@@ -115,7 +121,7 @@ fn run_checked(seed: u64) -> Result<Summary, Box<Violation>> {
         // Once more with texts; the same seed comes to the same end.
         run(Options { replay: true, print: Print::Nothing }).err().unwrap_or(violation)
     })?;
-    if seed % TWICE_EVERY == 0 {
+    if seed.is_multiple_of(TWICE_EVERY) {
         let again = run(Options::default())?;
         if summary.trace_hash != again.trace_hash {
             let what =

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rollcall_core::{ConnectionId, Epoch, InviteId, ParticipantId, SessionId, Timestamp};
 
+use super::oracle::bills::Closed;
 use super::tab::View;
 use super::wire::Link;
 
@@ -19,6 +20,8 @@ pub struct Truth {
     pub decisions: Vec<Decision>,
     /// Findings that a stated limit allows: marks that the disk held up.
     pub excused: u64,
+    /// What the books said to be complete, since the last restore.
+    pub closed: Vec<Closed>,
     /// How often Postgres was put back to an earlier point.
     pub restores: u64,
     /// The point of the last restore.
@@ -48,7 +51,6 @@ pub struct Boot {
 /// One socket of one person.
 #[derive(Debug)]
 pub struct Attempt {
-    pub person: u64,
     pub session: SessionId,
     pub boot: u64,
     pub link: Link,
@@ -100,7 +102,6 @@ pub enum Token {
 
 #[derive(Debug, Clone)]
 pub struct SessionTruth {
-    pub created_at: Timestamp,
     /// Reaches of extensions that were asked for, whether or not they were granted.
     pub held_until: Timestamp,
 }
@@ -122,7 +123,6 @@ pub struct InviteTruth {
 #[derive(Debug, Clone)]
 pub struct Decision {
     pub what: Wish,
-    pub boot: u64,
     pub asked_at: Timestamp,
     /// When it was granted, if it was.
     pub granted_at: Option<Timestamp>,

@@ -2,6 +2,7 @@
 //! Postgres holds at the end, what people saw, and what the director did.
 
 mod admissions;
+pub mod bills;
 mod rooms;
 mod sessions;
 mod spans;
@@ -58,6 +59,7 @@ pub fn check(world: &World) {
         sessions::check(&case, &mut findings);
         admissions::check(&case, &mut findings);
         rooms::check(&case, &mut findings);
+        bills::check(&case, &mut findings);
         (findings, excused)
     };
     world.truth().excused += excused;

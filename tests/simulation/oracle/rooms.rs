@@ -9,7 +9,7 @@ use super::{Case, Findings};
 use crate::model::rows::{AuditRow, Event};
 use crate::people::FORGED_PARTICIPANT;
 
-pub fn check(case: &Case<'_>, findings: &mut Findings) {
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     check_stopping(case, findings);
     if case.books.spans.values().any(|span| span.participant == FORGED_PARTICIPANT) {
         findings.push(("forged token", "a resume token with a changed body let somebody in".to_owned()));

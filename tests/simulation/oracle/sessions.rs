@@ -7,7 +7,7 @@ use rollcall_core::{SessionEndReason, SessionFact, SessionId, Timestamp};
 use super::{Case, Findings};
 use crate::model::rows::{AuditRow, Event};
 
-pub fn check(case: &Case<'_>, findings: &mut Findings) {
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     for session in case.truth.sessions.keys() {
         check_turns(case, *session, findings);
         if !case.world.plan.faults.clock_steps && case.truth.restores == 0 {

@@ -12,7 +12,7 @@ use crate::truth::{Attempt, Wish};
 const FLOOD_READ_MAX: Duration = Duration::from_secs(12);
 
 /// Returns how many findings a stated limit excuses.
-pub fn check(case: &Case<'_>, findings: &mut Findings) -> u64 {
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) -> u64 {
     let mut excused = 0;
     for (id, span) in &case.books.spans {
         let Some((_, reason)) = span.end else {
@@ -214,7 +214,6 @@ fn check_reason(
         LeaveReason::Replaced => case.truth.attempts.iter().any(|other| {
             other.joined.is_none_or(|joined| joined.participant == participant)
                 && other.session == attempt.session
-                && other.opened_at >= attempt.opened_at
                 && !is_of(other, id)
         }),
         LeaveReason::SlowConsumer => attempt.stopped_reading || attempt.cut_at.is_some(),
