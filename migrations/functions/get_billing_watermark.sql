@@ -2,20 +2,25 @@
 --   - what every node has attested (with each evidence mark: all it heard until then is here); the slowest node decides;
 --   - the last evidence of every open connection: the next evidence adds the time from there on;
 --   - the ends that recovery gave to connections of a crashed node, as long as their clients may still come back and
---     testify that they were there longer. The oldest such end decides: each may be moved. After resume_window has passed
---     since the epoch was closed, no end moves any more: a client has 75 s to come back, the rest is slack for the flush.
+--     testify that they were there longer. The oldest such end decides: each may be moved. Nothing that the nodes say of the
+--     time after resume_window has passed since the epoch was closed moves an end: a client has 75 s to come back, to a node
+--     that was started at most 40 s after. What they said before that is here once they have attested beyond it.
 create or replace function rollcall.get_billing_watermark(out complete_through timestamptz)
     language sql stable set search_path = pg_catalog, pg_temp as $$
-    with grace (resume_window) as (values (interval '2 minutes'))
-    select least(
-        statement_timestamp(),
+    with grace (resume_window) as (values (interval '2 minutes')), known (through) as (
         -- min() over nothing is null, and least() ignores nulls: then nothing is on the way from there.
-        (select min(e.attested_until) from rollcall.node_epochs e where e.state = 'active' and e.epoch <> 0),
+        select least(statement_timestamp(), min(e.attested_until))
+        from rollcall.node_epochs e where e.state = 'active' and e.epoch <> 0
+    )
+    select least(
+        (select k.through from known k),
         (select min(greatest(s.last_evidence_at, s.connected_at)) from rollcall.participation_spans s
          where s.disconnected_at is null),
         (select min(s.disconnected_at)
          from grace g
-         join rollcall.node_epochs e on e.closed_at > statement_timestamp() - g.resume_window
+         cross join known k
+         -- Between its closing records and its own end an epoch is still active.
+         join rollcall.node_epochs e on coalesce(e.closed_at, 'infinity') > k.through - g.resume_window
          join rollcall.participation_spans s on s.epoch = e.epoch and s.end_reason = 'node_crash'))
 $$;
 

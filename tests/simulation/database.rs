@@ -199,7 +199,7 @@ impl LedgerStore for SimulatedStore {
 
 impl LiveStore for SimulatedStore {
     async fn load_session(&self, session: SessionId) -> Result<Option<LoadedSession>, StoreError> {
-        self.call("store.load_session", move |model, _| model.load_session(session)).await
+        self.call("store.load_session", move |model, now| model.load_session(session, now)).await
     }
 
     async fn load_active_sessions(
@@ -207,7 +207,7 @@ impl LiveStore for SimulatedStore {
         after: Option<SessionId>,
         limit: i64,
     ) -> Result<Vec<LoadedSession>, StoreError> {
-        self.call("store.load_sessions", move |model, _| model.load_active_sessions(after, limit as usize)).await
+        self.call("store.load_sessions", move |model, now| model.load_active_sessions(after, limit as usize, now)).await
     }
 
     async fn load_invite_by_hash(&self, token_hash: [u8; 32]) -> Result<Option<StoredInvite>, StoreError> {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rollcall::clock::simulated;
 use rollcall::control::{ControlError, LiveError};
 use rollcall::store::StoreError;
 use rollcall::ws::HostCommand;
@@ -154,7 +155,7 @@ async fn recover(process: &Process, session: SessionId) -> Result<(), ControlErr
     match process.live.dispatch(session, Command::Recover { expires_at }).await {
         Ok(()) => {}
         Err(LiveError::NotLive) => {
-            let loaded = process.store.change("store.load", move |model| model.load_session(session)).await;
+            let loaded = process.store.change("store.load", move |model| model.load_session(session, simulated::now())).await;
             if let Ok(Some(loaded)) = loaded {
                 process.hub.adopt(loaded).ok();
             }
@@ -184,7 +185,7 @@ async fn bar(process: &Process, session: SessionId, participant: ParticipantId) 
     let outcome = process.store.change("store.bar", move |model| {
         let known = model.participants.get(&(session, participant)).map(|row| row.kicked_at.is_some());
         let barred = model.bar_participant(session, participant, &Actor::Operator, now);
-        (known, barred, model.load_session(session))
+        (known, barred, model.load_session(session, simulated::now()))
     });
     match outcome.await? {
         (None, ..) => Err(ControlError::ParticipantNotFound),
@@ -217,7 +218,7 @@ async fn create(world: &World, process: &Process, session: SessionId, invite: In
     let created = process.store.change("store.create", move |model| {
         model.create_session(&spec, &Actor::Operator);
         model.create_invite(row, &Actor::Operator, now);
-        model.load_session(session)
+        model.load_session(session, simulated::now())
     });
     if let Some(loaded) = created.await? {
         // Where there is no room, the session is taken in when somebody joins.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall::ledger::{Journal, JournalReader};
+use rollcall::ledger::{Journal, JournalReader, JournalStorage};
 use rollcall::store::LoadedSession;
 use rollcall_core::{
     Command, ConnectionClock, ConnectionId, Effect, Epoch, Fact, Heard, Member, PresencePolicy, Record, Session,

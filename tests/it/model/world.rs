@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rollcall::ledger::recover;
+use rollcall::ledger::{JournalRead, recover};
 use rollcall::store::audit::{self, ControlEvent};
 use rollcall::store::mapping::{from_utc, to_utc};
 use rollcall::store::sessions::{self, SessionRow};
@@ -374,7 +374,7 @@ impl World {
                 node.apply(id, Command::Recover { expires_at }, at);
             } else {
                 let loaded = self.store.load_session(id).await.expect("answers");
-                assert_eq!(self.model.load_session(id), loaded);
+                assert_eq!(self.model.load_session(id, wall()), loaded);
                 node.adopt(loaded.expect("there is one"), at);
             }
         }
@@ -439,7 +439,7 @@ impl World {
         let epoch = self.store.open_epoch(&name, self.now, LEASE).await.expect("opens");
         assert_eq!(self.model.open_epoch(&name, self.now, LEASE, wall()), epoch);
         let loaded = self.store.load_active_sessions(None, 100).await.expect("answers");
-        assert_eq!(self.model.load_active_sessions(None, 100), loaded);
+        assert_eq!(self.model.load_active_sessions(None, 100, wall()), loaded);
         let is_ours = |session: SessionId| session.0.as_u128() as usize % NODES == node;
         let loaded = loaded.into_iter().filter(|loaded| is_ours(loaded.spec.session)).collect();
         self.nodes[node].start(epoch, loaded, self.now);

@@ -1,5 +1,7 @@
 //! What a node loads at its start, or when somebody joins a session that it does not have.
 
+use std::time::Duration;
+
 use rollcall::store::LoadedSession;
 use rollcall_core::{
     CrashedConnection, LeaveReason, ParticipantId, RestoredParticipant, SessionId, SessionSpec, Timestamp,
@@ -8,11 +10,14 @@ use rollcall_core::{
 use serde_json::{Value, json};
 
 use super::Model;
-use super::rows::{ParticipantRow, Presence, SessionRow};
+use super::rows::{EpochRow, ParticipantRow, Presence, SessionRow};
+
+/// How long after the end of a crashed epoch its people may still be restored as witnesses.
+const TESTIMONY_BEFORE: Duration = Duration::from_secs(40);
 
 impl Model {
     /// `None`: there is no such session.
-    pub fn load_session(&self, session: SessionId) -> Option<LoadedSession> {
+    pub fn load_session(&self, session: SessionId, now: Timestamp) -> Option<LoadedSession> {
         let row = self.sessions.get(&session)?;
         let present = self.participants.iter().filter(|((of, _), person)| {
             *of == session && row.is_active() && matches!(person.presence, Presence::Here(_))
@@ -21,14 +26,19 @@ impl Model {
             spec: self.spec(session, row),
             ended: row.ended.map(|(at, reason)| (reason, at)),
             identity_salt: *self.tenants.get(&row.tenant)?,
-            restored: present.map(|((_, id), person)| self.restored(session, *id, person)).collect(),
+            restored: present.map(|((_, id), person)| self.restored(session, *id, person, now)).collect(),
         })
     }
 
     /// Active sessions by id, at most `limit` of those after `after`.
-    pub fn load_active_sessions(&self, after: Option<SessionId>, limit: usize) -> Vec<LoadedSession> {
+    pub fn load_active_sessions(
+        &self,
+        after: Option<SessionId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Vec<LoadedSession> {
         let active = self.sessions.iter().filter(|(id, row)| row.is_active() && after.is_none_or(|after| **id > after));
-        active.take(limit).filter_map(|(id, _)| self.load_session(*id)).collect()
+        active.take(limit).filter_map(|(id, _)| self.load_session(*id, now)).collect()
     }
 
     fn spec(&self, session: SessionId, row: &SessionRow) -> SessionSpec {
@@ -50,16 +60,24 @@ impl Model {
     }
 
     /// How its newest connection ended tells whether the node drained or crashed.
-    fn restored(&self, session: SessionId, id: ParticipantId, person: &ParticipantRow) -> RestoredParticipant {
+    fn restored(
+        &self,
+        session: SessionId,
+        id: ParticipantId,
+        person: &ParticipantRow,
+        now: Timestamp,
+    ) -> RestoredParticipant {
         let of_person = |span: &super::rows::SpanRow| span.session == session && span.participant == id;
         let newest = self.spans.iter().rfind(|(_, span)| of_person(span));
         let ended = newest.and_then(|(connection, span)| span.end.map(|end| (*connection, span, end)));
         let crashed = match ended {
             Some((connection, span, (disconnected_at, LeaveReason::NodeCrash))) => {
-                self.attested_until(connection.epoch).map(|mark_at| CrashedConnection {
+                // A crash that is longer ago takes no more testimony.
+                let is_recent = |node: &&EpochRow| node.closed_at.unwrap_or(now) > now - TESTIMONY_BEFORE;
+                self.epochs.get(&connection.epoch).filter(is_recent).map(|node| CrashedConnection {
                     connection,
                     disconnected_at,
-                    mark_at,
+                    mark_at: node.attested_until,
                     possible_until: Timestamp(disconnected_at.0 + span.uncertainty_us),
                 })
             }

@@ -54,13 +54,15 @@ impl Model {
     /// what a client may still testify after a crash.
     pub fn billing_watermark(&self, now: Timestamp) -> Timestamp {
         let attested = self.epochs.values().filter(|row| row.state == EpochState::Active).map(|row| row.attested_until);
+        let known = attested.fold(now, Timestamp::min);
         let open = self.spans.values().filter(|span| span.end.is_none()).map(SpanRow::proven_until);
         let movable = self.spans.iter().filter_map(|(id, span)| {
-            let closed_at = self.epochs.get(&id.epoch)?.closed_at?;
+            // Between its closing records and its own end an epoch is still active.
+            let closed_at = self.epochs.get(&id.epoch)?.closed_at.unwrap_or(Timestamp::NEVER);
             let (end, reason) = span.end?;
-            (reason == LeaveReason::NodeCrash && closed_at > now - RESUME_WINDOW).then_some(end)
+            (reason == LeaveReason::NodeCrash && closed_at > known - RESUME_WINDOW).then_some(end)
         });
-        attested.chain(open).chain(movable).fold(now, Timestamp::min)
+        open.chain(movable).fold(known, Timestamp::min)
     }
 
     fn spans_of(&self, session: SessionId, participant: ParticipantId) -> impl Iterator<Item = &SpanRow> {
