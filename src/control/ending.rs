@@ -235,8 +235,9 @@ impl Control {
         let row = sessions::find(&self.store, call.tenant, session).await?.ok_or(ControlError::SessionNotFound)?;
         // Also after an end by the API: the leaves of those who were inside may still be on their way.
         if !row.is_active() || self.is_over(&row) {
-            // When it takes too long, the answer is that the session has not ended, and asking again helps.
-            self.clock.timeout(SETTLE_MAX, self.live.flushed()).await.ok();
+            // Without it, whoever was removed at the last moment would be let in again. Asking again helps.
+            let settled = self.clock.timeout(SETTLE_MAX, self.live.flushed()).await;
+            settled.map_err(|_| ControlError::Unsettled)?;
         }
         Ok(())
     }

@@ -51,6 +51,9 @@ pub enum ControlError {
     Store(#[from] StoreError),
     #[error("a stored answer could not be read")]
     StoredAnswer(#[from] serde_json::Error),
+    /// Postgres does not take batches at the moment; the journal has them.
+    #[error("what happened in the session before its end is not in the database yet")]
+    Unsettled,
     /// The task that carried out the operation died.
     #[error("the operation was interrupted")]
     Interrupted,
@@ -76,6 +79,7 @@ impl ControlError {
             Self::RequestInProgress => ErrorCode::RequestInProgress,
             Self::Forbidden => ErrorCode::Forbidden,
             Self::Overloaded => ErrorCode::Overloaded,
+            Self::Unsettled => ErrorCode::DatabaseUnavailable,
             Self::Store(error) if error.is_unavailable() => ErrorCode::DatabaseUnavailable,
             Self::Store(_) | Self::StoredAnswer(_) | Self::Interrupted => ErrorCode::Internal,
         }

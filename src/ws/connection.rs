@@ -299,6 +299,8 @@ impl<W: Wire, E: Environment> Connection<W, E> {
                 self.on_rate_exceeded(context, now)
             };
         }
+        // Also where the state has to wait: its session must not end as idle meanwhile.
+        self.clock.act(now);
         if let Some(trouble) = &mut self.trouble
             && let Some(deferred) = &mut trouble.deferred_update
         {
@@ -309,6 +311,10 @@ impl<W: Wire, E: Environment> Connection<W, E> {
             }
             return;
         }
+        self.apply_or_defer_update(state, now);
+    }
+
+    fn apply_or_defer_update(&mut self, state: Box<RawValue>, now: Timestamp) {
         let due_at = if self.guard.ws.hub.ledger().admit().is_err() {
             // What is left of the journal is for leaves; of the states the newest will do.
             now + JOURNAL_FULL_PAUSE
@@ -320,10 +326,10 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         self.trouble().deferred_update = Some(Deferred { state, due_at, replaced: 0 });
     }
 
-    fn apply_deferred_update(&mut self, context: &mut Context<'_>, now: Timestamp) {
+    fn apply_deferred_update(&mut self, now: Timestamp) {
         let deferred = self.trouble.as_mut().map(|trouble| &mut trouble.deferred_update);
         if let Some(deferred) = deferred.and_then(|deferred| deferred.take_if(|deferred| deferred.due_at <= now)) {
-            self.on_update(context, deferred.state, now);
+            self.apply_or_defer_update(deferred.state, now);
         }
     }
 
@@ -494,7 +500,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
                 self.clock.hear(now);
             }
         }
-        self.apply_deferred_update(context, now);
+        self.apply_deferred_update(now);
         Poll::Pending
     }
 

@@ -1,7 +1,5 @@
 //! The browser's half of the WebSocket protocol, written from RFC 6455 and independent of the server's.
 
-use rollcall_core::Timestamp;
-
 /// What a browser hears from the server.
 #[derive(Debug)]
 pub enum Heard {
@@ -69,9 +67,4 @@ fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(&KEY);
     bytes.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
     bytes
-}
-
-/// An instant as the server writes it, `2027-01-15T08:00:00.000001Z`.
-pub fn instant(text: &str) -> Option<Timestamp> {
-    chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| Timestamp(at.timestamp_micros()))
 }

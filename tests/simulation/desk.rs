@@ -33,7 +33,7 @@ pub async fn carry_out(world: &World, process: &Process, wish: Wish) -> Result<(
     let asked_at = world.now();
     let index = {
         let mut truth = world.truth();
-        let decision = Decision { what: wish, boot: process.boot, asked_at, granted_at: None, is_undone: false };
+        let decision = Decision { what: wish, asked_at, granted_at: None, is_undone: false };
         truth.decisions.push(decision);
         truth.decisions.len() - 1
     };
@@ -141,7 +141,8 @@ async fn extend(world: &World, process: &Process, session: SessionId) -> Result<
 async fn recover(process: &Process, session: SessionId) -> Result<(), ControlError> {
     let _gate = process.gate.lock().await;
     // The end, and the leaves with it, may still be on their way.
-    process.clock.timeout(Duration::from_secs(5), process.live.flushed()).await.ok();
+    let settled = process.clock.timeout(Duration::from_secs(5), process.live.flushed()).await;
+    settled.map_err(|_| ControlError::Unsettled)?;
     let now = process.clock.now();
     let expires_at = process
         .store
@@ -225,9 +226,9 @@ async fn create(world: &World, process: &Process, session: SessionId, invite: In
         process.hub.adopt(loaded).ok();
     }
     process.hub.remember_invite(stored.into(), now);
-    let created_at = world.now();
+    let held_until = world.now();
     let mut known = world.truth();
-    known.sessions.insert(session, SessionTruth { created_at, held_until: created_at });
+    known.sessions.insert(session, SessionTruth { held_until });
     known.invites.insert(invite, truth);
     Ok(())
 }

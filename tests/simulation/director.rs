@@ -126,13 +126,11 @@ fn disk_trouble(
     world.note(name, 0, || format!("{lasts:?}"));
     let until = world.now() + lasts;
     change(&mut world.disk(), until);
-    world.truth().begin_disk_trouble(world.now());
+    world.truth().disk_troubles.push((world.now(), until));
     let task = world.clone();
     world.spawner.spawn(Group::World, async move {
         task.sleep(lasts).await;
         task.disk().is_full = false;
-        let now = task.now();
-        task.truth().end_disk_trouble(now);
     });
 }
 
@@ -223,6 +221,5 @@ pub fn heal(world: &World) {
     drop(disk);
     world.disarm_append_crash();
     let mut truth = world.truth();
-    truth.end_disk_trouble(now);
     truth.healed_at = Some(now);
 }

@@ -180,16 +180,3 @@ impl Executor {
         self.ready.lock().expect("plain data").push(task);
     }
 }
-
-/// Lets the other tasks that are ready have a turn.
-pub async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}

@@ -14,6 +14,7 @@ mod dice;
 mod director;
 mod disk;
 mod executor;
+#[allow(dead_code)] // tests/it/model reads more of it.
 mod model;
 mod node;
 mod oracle;

@@ -156,7 +156,7 @@ async fn come_and_go(world: World, mut person: Person) {
 async fn visit(world: &World, person: &mut Person) -> End {
     let (token, text) = present(world, person);
     let stay_until = person.storage.stay_until;
-    let Some(mut tab) = Tab::open(world, (person.number, person.session), token, stay_until) else {
+    let Some(mut tab) = Tab::open(world, person.session, token, stay_until) else {
         return End::NoAnswer;
     };
     world.note("tab.opened", tab.number as u64, || format!("person {} {token:?}", person.number));
@@ -349,7 +349,7 @@ async fn act(world: &World, person: &mut Person, tab: &mut Tab, stay: &mut Stay)
         Act::LoseNetwork => {
             tab.link.cut();
             let now = world.now();
-            tab.truth(|attempt| drop(attempt.cut_at.get_or_insert(now)));
+            tab.truth(|attempt| attempt.cut_at = attempt.cut_at.or(Some(now)));
             // Some pages are told at once; the others find out by the silence.
             if world.dice().one_in(3) {
                 return Some(End::Later(world.dice().mostly_short(Duration::from_secs(60))));
@@ -368,7 +368,9 @@ async fn act(world: &World, person: &mut Person, tab: &mut Tab, stay: &mut Stay)
         Act::Flood => {
             tab.truth(|attempt| attempt.flooded = true);
             let count = world.dice().between(30..=200);
-            (0..count).for_each(|_| drop(tab.say(r#"{"type":"ping"}"#)));
+            for _ in 0..count {
+                tab.say(r#"{"type":"ping"}"#);
+            }
         }
         Act::Host => command(world, tab),
     }

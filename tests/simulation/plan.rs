@@ -150,7 +150,7 @@ impl Limits {
             outbox_bytes_max: *dice.pick(&[1_000, 4_000, 256 * 1024]),
             sessions_live_max: if dice.one_in(6) { 1 } else { 100 },
             invites_live_max: if dice.one_in(6) { 1 } else { 100 },
-            journal_bytes_max: if dice.one_in(5) { dice.between(6_000..=40_000) } else { 1 << 30 },
+            journal_bytes_max: if dice.one_in(5) { dice.between(20_000..=60_000) } else { 1 << 30 },
             journal_tail_records: *dice.pick(&[0, 50, 100_000]),
             flush_rows_max: dice.between(1..=40) as usize,
             flush_interval: millis(*dice.pick(&[50, 200, 1_000])),

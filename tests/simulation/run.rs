@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use rollcall::clock::simulated;
 use super::dice::Dice;
 use super::executor::{Executor, Group, Spawner};
 use super::plan::Plan;
 use super::trace::{Met, Print, Trace};
 use super::world::{Phase, World};
 use super::{START, calm, director, node, oracle, setting};
+use rollcall::clock::simulated;
 
 /// The last orderly stop must be over after this time.
 const STOP_MAX: Duration = Duration::from_secs(120);

@@ -89,7 +89,7 @@ fn run_many(seeds: std::ops::Range<u64>, findings_max: usize, shows_progress: bo
                         stop.store(true, Relaxed);
                     }
                     let done = total.seeds + total.findings.len() as u64;
-                    if shows_progress && done % (count / 20).max(1) == 0 {
+                    if shows_progress && done.is_multiple_of((count / 20).max(1)) {
                         println!("{done} of {count} seeds, {} findings", total.findings.len());
                     }
                 }
@@ -115,7 +115,7 @@ fn run_checked(seed: u64) -> Result<Summary, Box<Violation>> {
         // Once more with texts; the same seed comes to the same end.
         run(Options { replay: true, print: Print::Nothing }).err().unwrap_or(violation)
     })?;
-    if seed % TWICE_EVERY == 0 {
+    if seed.is_multiple_of(TWICE_EVERY) {
         let again = run(Options::default())?;
         if summary.trace_hash != again.trace_hash {
             let what =

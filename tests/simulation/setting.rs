@@ -23,7 +23,7 @@ pub fn set_up(world: &World, dice: &mut Dice) {
         let session = session_id(number);
         let spec = session_spec(&world.plan.limits, session, START);
         world.database().model.create_session(&spec, &Actor::Operator);
-        world.truth().sessions.insert(session, SessionTruth { created_at: START, held_until: START });
+        world.truth().sessions.insert(session, SessionTruth { held_until: START });
         for _ in 0..world.plan.invites_per_session {
             let (truth, stored) = draw_invite(dice, session, invite_id(invites.len() as u64), START);
             invites.push((session, stored.invite));

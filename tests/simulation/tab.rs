@@ -65,12 +65,7 @@ pub enum Next {
 
 impl Tab {
     /// Opens a connection to the process that runs. `None`: nobody answers.
-    pub fn open(
-        world: &World,
-        (person, session): (u64, SessionId),
-        token: Token,
-        stay_until: Option<Timestamp>,
-    ) -> Option<Self> {
+    pub fn open(world: &World, session: SessionId, token: Token, stay_until: Option<Timestamp>) -> Option<Self> {
         let process = world.process()?;
         let (latency, capacity) = {
             let mut dice = world.dice();
@@ -82,7 +77,6 @@ impl Tab {
         let mut truth = world.truth();
         let number = truth.attempts.len();
         truth.attempts.push(Attempt {
-            person,
             session,
             boot: process.boot,
             link: link.clone(),
@@ -263,7 +257,10 @@ impl Tab {
         let process = self.world.process().filter(|process| process.boot == boot);
         let refuses_since = process.and_then(|process| process.refuses_since());
         if refuses_since.is_some_and(|since| asked_at > Some(since)) {
-            self.world.violate("backlog", format!("socket {} joined, joins are refused since {refuses_since:?}", self.number));
+            self.world.violate(
+                "backlog",
+                format!("socket {} joined, joins are refused since {refuses_since:?}", self.number),
+            );
         }
     }
 
@@ -280,7 +277,7 @@ impl Tab {
     /// This side is done with the socket, with or without a word to the other.
     pub fn over(&mut self) {
         let now = self.world.now();
-        self.truth(|attempt| drop(attempt.over_at.get_or_insert(now)));
+        self.truth(|attempt| attempt.over_at = attempt.over_at.or(Some(now)));
     }
 
     /// Says goodbye as a browser does whose page goes.

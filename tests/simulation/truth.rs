@@ -28,8 +28,8 @@ pub struct Truth {
     pub restored_to: Option<Timestamp>,
     /// When the last fault was over.
     pub healed_at: Option<Timestamp>,
-    /// Times at which the disk stalled, was full, or lied: marks may have come late.
-    pub disk_troubles: Vec<(Timestamp, Option<Timestamp>)>,
+    /// Times at which the disk stalled or was full: marks may have come late.
+    pub disk_troubles: Vec<(Timestamp, Timestamp)>,
 }
 
 /// One process.
@@ -51,7 +51,6 @@ pub struct Boot {
 /// One socket of one person.
 #[derive(Debug)]
 pub struct Attempt {
-    pub person: u64,
     pub session: SessionId,
     pub boot: u64,
     pub link: Link,
@@ -103,7 +102,6 @@ pub enum Token {
 
 #[derive(Debug, Clone)]
 pub struct SessionTruth {
-    pub created_at: Timestamp,
     /// Reaches of extensions that were asked for, whether or not they were granted.
     pub held_until: Timestamp,
 }
@@ -125,7 +123,6 @@ pub struct InviteTruth {
 #[derive(Debug, Clone)]
 pub struct Decision {
     pub what: Wish,
-    pub boot: u64,
     pub asked_at: Timestamp,
     /// When it was granted, if it was.
     pub granted_at: Option<Timestamp>,
@@ -155,14 +152,9 @@ impl Truth {
         self.boots.entry(number).or_default()
     }
 
-    pub fn begin_disk_trouble(&mut self, now: Timestamp) {
-        self.disk_troubles.push((now, None));
-    }
-
-    pub fn end_disk_trouble(&mut self, now: Timestamp) {
-        for (_, until) in self.disk_troubles.iter_mut().filter(|(_, until)| until.is_none()) {
-            *until = Some(now);
-        }
+    /// Whether the disk held marks up at some time between these.
+    pub fn is_disk_troubled(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.disk_troubles.iter().any(|(begun, over)| *begun <= until && *over >= from)
     }
 }
 

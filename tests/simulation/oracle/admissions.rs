@@ -9,7 +9,7 @@ use super::{Case, Findings};
 use crate::model::rows::Event;
 use crate::truth::{Attempt, Token, Wish};
 
-pub fn check(case: &Case<'_>, findings: &mut Findings) {
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     check_uses(case, findings);
     check_availability(case, findings);
     for attempt in case.truth.attempts.iter().filter(|attempt| attempt.joined.is_some()) {
@@ -28,7 +28,9 @@ fn check_availability(case: &Case<'_>, findings: &mut Findings) {
     for attempt in &case.truth.attempts {
         let Some(code) = attempt.refused.as_deref() else { continue };
         let is_later = attempt.joined.is_none() && matches!(code, "overloaded" | "restarting");
-        if code == "internal" || (is_later && has_room && !is_ending && plan.faults.is_none() && !attempt.came_at_the_end) {
+        if code == "internal"
+            || (is_later && has_room && !is_ending && plan.faults.is_none() && !attempt.came_at_the_end)
+        {
             findings.push(("available", format!("somebody was refused as `{code}`: {attempt:?}")));
         }
     }
@@ -42,10 +44,11 @@ fn check_uses(case: &Case<'_>, findings: &mut Findings) {
     }
     let mut people: BTreeMap<InviteId, BTreeSet<ParticipantId>> = BTreeMap::new();
     for row in &case.books.audit {
-        if let Event::Recorded { fact: SessionFact::ConnectionOpened { participant, invite, .. }, .. } = &row.event {
-            if let Some(invite) = invite {
-                people.entry(*invite).or_default().insert(*participant);
-            }
+        if let Event::Recorded {
+            fact: SessionFact::ConnectionOpened { participant, invite: Some(invite), .. }, ..
+        } = &row.event
+        {
+            people.entry(*invite).or_default().insert(*participant);
         }
     }
     for (invite, row) in &case.books.invites {

@@ -37,7 +37,7 @@ fn coverage(books: &Model, through: Timestamp) -> Coverage {
     clipped.filter(|(_, coverage)| !coverage.is_empty()).collect()
 }
 
-pub fn check(case: &Case<'_>, findings: &mut Findings) {
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     if case.world.plan.faults.clock_steps {
         // A clock that is set back while no server runs lives through the same time twice.
         return;

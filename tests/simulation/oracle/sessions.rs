@@ -7,7 +7,7 @@ use rollcall_core::{SessionEndReason, SessionFact, SessionId, Timestamp};
 use super::{Case, Findings};
 use crate::model::rows::{AuditRow, Event};
 
-pub fn check(case: &Case<'_>, findings: &mut Findings) {
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     for session in case.truth.sessions.keys() {
         check_turns(case, *session, findings);
         if !case.world.plan.faults.clock_steps && case.truth.restores == 0 {
@@ -54,7 +54,7 @@ fn check_idle_ends(case: &Case<'_>, session: SessionId, findings: &mut Findings)
             };
             let boot = &case.truth.boots[&attempt.boot];
             let in_until = span.end.map_or(Timestamp::NEVER, |(at, _)| at);
-            // What the last mark did not carry is lost with a crash.
+            // What the last mark did not carry is lost with a crash; marks come late while the disk does not sync.
             let lost_from = if boot.is_clean {
                 Timestamp::NEVER
             } else {
@@ -65,18 +65,13 @@ fn check_idle_ends(case: &Case<'_>, session: SessionId, findings: &mut Findings)
             let last = attempt.activities.iter().filter(counts).max();
             if let Some(last) = last
                 && *last + limits.idle_timeout > row.at
-                && !is_troubled(case, *last, row.at)
+                && !case.truth.is_disk_troubled(*last, row.at)
             {
                 let what = format!("{session} ended as idle at {:?}, active at {last:?}: {:?}", row.at, attempt.joined);
                 findings.push(("idle means silence", what));
             }
         }
     }
-}
-
-/// Marks that carry activity come late while the disk does not sync.
-fn is_troubled(case: &Case<'_>, from: Timestamp, until: Timestamp) -> bool {
-    case.truth.disk_troubles.iter().any(|(begun, over)| *begun <= until && over.is_none_or(|over| over >= from))
 }
 
 /// Whoever was told that the session has ended finds that end in the books, unless the node died with it.

@@ -12,7 +12,7 @@ use crate::truth::{Attempt, Wish};
 const FLOOD_READ_MAX: Duration = Duration::from_secs(12);
 
 /// Returns how many findings a stated limit excuses.
-pub fn check(case: &Case<'_>, findings: &mut Findings) -> u64 {
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) -> u64 {
     let mut excused = 0;
     for (id, span) in &case.books.spans {
         let Some((_, reason)) = span.end else {
@@ -90,7 +90,8 @@ fn check_marked(case: &Case<'_>, (id, span): (ConnectionId, &SpanRow), attempt: 
     let marked_until = marks_until - limits.mark_interval * 2 - limits.sync_max * 4;
     let (_, until) = interval(case, id, span);
     if heard <= marked_until && until < heard {
-        findings.push(("evidence is kept", format!("{id} was heard until {heard:?}, crash at {marks_until:?}: {span:?}")));
+        findings
+            .push(("evidence is kept", format!("{id} was heard until {heard:?}, crash at {marks_until:?}: {span:?}")));
     }
 }
 
@@ -123,10 +124,7 @@ fn check_missing(
             if reached + sync >= there_until {
                 return true;
             }
-            let troubled = case.truth.disk_troubles.iter().any(|(from, trouble_until)| {
-                *from <= there_until && trouble_until.is_none_or(|trouble_until| trouble_until >= until)
-            });
-            if troubled || limits.journal_bytes_max < 1 << 20 {
+            if case.truth.is_disk_troubled(until, there_until) || limits.journal_bytes_max < 1 << 20 {
                 return false;
             }
         }
@@ -151,10 +149,14 @@ fn decided_at(case: &Case<'_>, span: &SpanRow, attempt: &Attempt) -> Timestamp {
             wished(&|wish| matches!(wish, Wish::Revoke(_, of) if Some(of) == span.invite))
         }
         Some(LeaveReason::Replaced) => {
+            // Whoever came in later may have asked earlier.
+            let own = attempt.joined.map(|joined| joined.connection);
             let others = case.truth.attempts.iter().filter(|other| {
-                other.session == attempt.session && other.asked_at >= attempt.asked_at && !std::ptr::eq(*other, attempt)
+                other.session == attempt.session
+                    && !std::ptr::eq(*other, attempt)
+                    && other.joined.is_none_or(|joined| Some(joined.connection) > own)
             });
-            others.filter_map(|other| other.asked_at).min()
+            others.filter_map(|other| other.asked_at.max(attempt.asked_at)).min()
         }
         Some(LeaveReason::ServerDrain | LeaveReason::NodeCrash) => boot.stopping_at,
         Some(LeaveReason::TokenExpired) => attempt.stay_until.map(|at| Timestamp(at.0 - boot.clock_error_us)),
@@ -205,14 +207,13 @@ fn check_reason(
         LeaveReason::Kicked => wished(&|wish| matches!(wish, Wish::Kick(_, of) if of == participant)),
         LeaveReason::SessionEnded => {
             let ended = |row: &&crate::model::rows::AuditRow| row.event.event_type().starts_with("session_end");
-            case.books.audit.iter().filter(ended).any(|row| row.session == span.session)
+            case.truth.restores > 0 || case.books.audit.iter().filter(ended).any(|row| row.session == span.session)
         }
         LeaveReason::InviteRevoked => wished(&|wish| matches!(wish, Wish::Revoke(_, of) if Some(of) == span.invite)),
         LeaveReason::TokenExpired => attempt.stay_until.is_some(),
         LeaveReason::Replaced => case.truth.attempts.iter().any(|other| {
             other.joined.is_none_or(|joined| joined.participant == participant)
                 && other.session == attempt.session
-                && other.opened_at >= attempt.opened_at
                 && !is_of(other, id)
         }),
         LeaveReason::SlowConsumer => attempt.stopped_reading || attempt.cut_at.is_some(),

@@ -12,7 +12,7 @@ use crate::truth::Wish;
 /// The close code of a goodbye.
 const NORMAL: u16 = 1000;
 
-pub fn check(case: &Case<'_>, findings: &mut Findings) {
+pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     check_sequence(case, findings);
     check_joins(case, findings);
     check_leaves(case, findings);

@@ -41,7 +41,9 @@ impl Session {
         token_expires_at: Option<Timestamp>,
     ) -> Result<(), Refusal> {
         self.require_active()?;
-        if (self.frozen && !planted!("joins_while_ending")) || (self.drained && !planted!("drain_lets_joins_in")) {
+        let is_frozen = self.frozen && !planted!("joins_while_ending");
+        let is_drained = self.drained && !planted!("drain_lets_joins_in");
+        if is_frozen || is_drained {
             return Err(Refusal::SessionEnding);
         }
         if self.kicked.contains(&participant) && !planted!("kicked_may_return") {
