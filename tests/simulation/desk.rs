@@ -156,7 +156,8 @@ async fn recover(process: &Process, session: SessionId) -> Result<(), ControlErr
     match process.live.dispatch(session, Command::Recover { expires_at }).await {
         Ok(()) => {}
         Err(LiveError::NotLive) => {
-            let loaded = process.store.change("store.load", move |model| model.load_session(session, simulated::now())).await;
+            let loaded =
+                process.store.change("store.load", move |model| model.load_session(session, simulated::now())).await;
             if let Ok(Some(loaded)) = loaded {
                 process.hub.adopt(loaded).ok();
             }

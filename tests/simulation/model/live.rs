@@ -31,12 +31,7 @@ impl Model {
     }
 
     /// Active sessions by id, at most `limit` of those after `after`.
-    pub fn load_active_sessions(
-        &self,
-        after: Option<SessionId>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Vec<LoadedSession> {
+    pub fn load_active_sessions(&self, after: Option<SessionId>, limit: usize, now: Timestamp) -> Vec<LoadedSession> {
         let active = self.sessions.iter().filter(|(id, row)| row.is_active() && after.is_none_or(|after| **id > after));
         active.take(limit).filter_map(|(id, _)| self.load_session(*id, now)).collect()
     }
