@@ -45,7 +45,7 @@ pub const BUGS: &[(&str, &str)] = &[
     ("invite_works_early", "an invite works before its time"),
     ("use_is_not_counted", "a limited invite lets in any number"),
     ("use_is_given_back", "the use of an invite is given back although its holder came in"),
-    ("mixed_diff_loses_leaves", "a diff that has joins or changes loses its leaves"),
+    ("coalesced_diff_loses_leaves", "a diff of collected changes loses its leaves"),
     ("diffs_keep_one_number", "diffs do not count on, so a gap does not show"),
     ("collapse_without_snapshot", "what was dropped for a slow reader is not replaced by a snapshot"),
 ];

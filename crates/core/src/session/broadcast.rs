@@ -57,6 +57,7 @@ impl Session {
     }
 
     fn flush_presence(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let is_coalesced = self.diff_due_at.is_some();
         if let Some(due_at) = self.diff_due_at.take() {
             self.disarm(due_at, TimerKey::Presence);
         }
@@ -65,8 +66,7 @@ impl Session {
             match (self.participants.get(&id), pending.known) {
                 (Some(participant), true) => diff.updates.push(participant.view(id, now)),
                 (Some(participant), false) => diff.joins.push(participant.view(id, now)),
-                (None, _)
-                    if planted!("mixed_diff_loses_leaves") && !(diff.joins.is_empty() && diff.updates.is_empty()) => {}
+                (None, _) if planted!("coalesced_diff_loses_leaves") && is_coalesced => {}
                 (None, known) if known || pending.shown.load(Relaxed) => {
                     diff.leaves.push((id, pending.left.unwrap_or(LeaveReason::Closed)));
                 }
