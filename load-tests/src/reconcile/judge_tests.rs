@@ -8,8 +8,13 @@ use super::judge::{Fault, judge};
 use super::reasons::Rules;
 use super::truth::{Boot, BootEnd, BootEndKind, ConnectionTruth, End, Incident, Joined, Order, Scope, Truth};
 
-const RULES: Rules =
-    Rules { clock_tolerance_us: 5, mark_late_us: 1_000, dead_after_us: 3_000, close_durable_us: 2_000 };
+const RULES: Rules = Rules {
+    clock_tolerance_us: 5,
+    mark_late_us: 1_000,
+    marked_after_us: 1_000,
+    dead_after_us: 3_000,
+    close_durable_us: 2_000,
+};
 
 fn connection(id: &str, sent: i64, gone: i64, end: End) -> ConnectionTruth {
     ConnectionTruth {
@@ -260,6 +265,23 @@ fn a_pause_excuses_what_the_uncertainty_names_and_nothing_more() {
         },
         &[Fault::OverBilled],
     );
+}
+
+#[test]
+fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
+    let unmarked = |until: i64| {
+        move |truth: &mut Truth, books: &mut Statement| {
+            truth.incidents.push(Incident { kind: FaultKind::Pause, at: 46_000, until });
+            books.spans[2].disconnected_at = Some(46_000);
+            books.spans[2].uncertainty_us = 500;
+            books.bills[0].billable_us -= 2_500;
+            books.bills[0].connected_us -= 2_500;
+            books.bills[0].uncertainty_us -= 1_100;
+        }
+    };
+    planted(unmarked(49_500), &[]);
+    // There was time for a mark.
+    planted(unmarked(48_000), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
 }
 
 #[test]
