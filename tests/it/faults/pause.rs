@@ -126,5 +126,5 @@ async fn nobody_is_idle_because_the_server_could_not_listen() {
     assert_eq!(app.api.get(&format!("/v1/sessions/{session}")).await.1["status"], "active");
     // From here on nobody does anything, and it is over in time.
     let ended = ann.expect("ended").await;
-    assert_eq!(ended["code"], "session_ended", "{ended}");
+    assert_eq!(ended["code"], "idle", "{ended}");
 }
