@@ -89,6 +89,7 @@ fn right() -> (Truth, Statement) {
         spans,
         sessions: vec![SessionRow { session: "room".to_owned(), status: "ended".to_owned() }],
         ends: vec![SessionEnd { session: "room".to_owned(), at: 90_500 }],
+        superseded_ends: Vec::new(),
         not_dense: Vec::new(),
         refused: 0,
     };
@@ -282,6 +283,27 @@ fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
     planted(unmarked(49_500), &[]);
     // There was time for a mark.
     planted(unmarked(48_000), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+}
+
+#[test]
+fn an_end_that_was_superseded_sends_people_away_and_is_no_second_end() {
+    let sent_away = |truth: &mut Truth, books: &mut Statement| {
+        truth.connections[3].end = End::ByServer(4000);
+        books.spans[3].disconnected_at = Some(65_000);
+        books.spans[3].end_reason = Some("session_ended".to_owned());
+        books.spans[3].uncertainty_us = 0;
+        books.bills[0].billable_us -= 4_005;
+        books.bills[0].connected_us -= 4_005;
+        books.bills[0].uncertainty_us -= 3_000;
+    };
+    planted(sent_away, &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+    planted(
+        |truth, books| {
+            sent_away(truth, books);
+            books.superseded_ends.push(SessionEnd { session: "room".to_owned(), at: 65_000 });
+        },
+        &[],
+    );
 }
 
 #[test]

@@ -61,16 +61,13 @@ impl<'a> Judge<'a> {
         // A client that testifies vouches for itself until then.
         let testified = connection.testified_until.filter(|_| crashed).unwrap_or(i64::MIN);
         let at_most = Stretch::new(connection.join_sent, connection.gone_at.max(testified));
-        let ordered_at = self.let_go_at(connection, span);
+        let ordered_at = reasons::ordered_out_at(self.truth, self.statement, connection);
         let at_least = Stretch::new(joined_at, connection.heard_until.min(ordered_at));
-        let let_go_early_us = reasons::ordered_out_at(self.truth, self.statement, connection)
-            .min(connection.heard_until)
-            - at_least.until;
         let unmarked_us = if crashed { self.mark_late_us(connection) } else { 0 };
         let file = self.files.entry(who.clone()).or_default();
         file.at_most.push(at_most);
         file.spans.push(span);
-        file.excused_us += let_go_early_us + unmarked_us;
+        file.excused_us += unmarked_us;
         self.judgement.tally.crash_spans += usize::from(crashed);
 
         let Some(end) = span.disconnected_at else {
@@ -106,18 +103,6 @@ impl<'a> Judge<'a> {
         }
         self.uncertainty(&who, connection, span, end, ordered_at);
         self.reason(who, connection, span);
-    }
-
-    /// The earliest instant from which its frames prove nothing. A session whose deadline passed while the server stood still
-    /// lets its people go at the deadline, although an order that waited meanwhile may be the end that is on record.
-    fn let_go_at(&self, connection: &ConnectionTruth, span: &Span) -> i64 {
-        let ordered_at = reasons::ordered_out_at(self.truth, self.statement, connection);
-        if span.end_reason.as_deref() != Some("session_ended") {
-            return ordered_at;
-        }
-        let pauses =
-            reasons::faults_during(self.truth, self.rules, connection).filter(|one| one.kind == FaultKind::Pause);
-        pauses.map(|one| one.at).fold(ordered_at, i64::min)
     }
 
     /// Whatever the server could not know of, the uncertainty is to cover.
