@@ -7,7 +7,8 @@ use serde_json::Value;
 use support::{harness, server, text};
 
 /// Each kind of fault once, kills a few times.
-const BRIEF: &[&str] = &["--all-faults", "--kills", "3", "--others", "1", "--minutes", "0.7", "--brief", "--early"];
+const BRIEF: &[&str] =
+    &["--all-faults", "--seed", "7", "--kills", "3", "--others", "1", "--minutes", "0.7", "--brief", "--early"];
 
 #[test]
 fn the_bill_is_right_under_every_fault() {

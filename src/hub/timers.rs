@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rollcall_core::{InviteId, SessionId, Timestamp};
 use tokio::sync::Notify;
@@ -25,6 +26,12 @@ pub(super) struct Timers {
 
 /// Deadlines fired before other tasks get a turn.
 const FIRED_PER_TURN_MAX: usize = 256;
+
+/// A timer that fires this much late shows that the process has stood still.
+const STANDSTILL_MIN: Duration = Duration::from_secs(1);
+
+/// How long the sockets get after that, before deadlines are looked at. Ends are dated to their deadline all the same.
+const LISTEN_FIRST: Duration = Duration::from_secs(1);
 
 impl Timers {
     pub(super) fn arm(&self, at: Timestamp, key: TimerKey) {
@@ -64,11 +71,16 @@ pub async fn run_timers(hub: Hub, stop: CancellationToken) {
     let timers = &hub.inner.timers;
     loop {
         let next_at = timers.next_at().unwrap_or(Timestamp::NEVER);
+        let expected_at = next_at.max(hub.inner.clock.now());
         tokio::select! {
             biased;
             () = hub.inner.clock.sleep_until(next_at) => {}
             () = timers.earlier.notified() => continue,
             () = stop.cancelled() => return,
+        }
+        if hub.inner.clock.now().since(expected_at) >= STANDSTILL_MIN {
+            // Nobody is idle because the server could not listen: what waits in the sockets is to be read first.
+            tokio::time::sleep(LISTEN_FIRST).await;
         }
         loop {
             let due = timers.take_due(hub.inner.clock.now());

@@ -28,6 +28,8 @@ pub struct Statement {
     pub bills: Vec<Bill>,
     pub sessions: Vec<SessionRow>,
     pub ends: Vec<SessionEnd>,
+    /// Ends by a timer that met a session that Postgres had ended already: people were sent away then, too.
+    pub superseded_ends: Vec<SessionEnd>,
     pub trails: Vec<Trail>,
     /// Epochs whose numbers have a gap or a double, in words.
     pub not_dense: Vec<String>,
@@ -76,7 +78,7 @@ pub struct SessionRow {
     pub status: String,
 }
 
-/// An audit event `session_ended`.
+/// An audit event `session_ended`, or `session_end_superseded`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SessionEnd {
     pub session: String,
@@ -128,6 +130,10 @@ const ENDS: &str = "
     select session_id as session, (extract(epoch from occurred_at) * 1000000)::bigint as at
     from rollcall.session_audit_log where event_type = 'session_ended'";
 
+const SUPERSEDED_ENDS: &str = "
+    select session_id as session, (extract(epoch from occurred_at) * 1000000)::bigint as at
+    from rollcall.session_audit_log where event_type = 'session_end_superseded'";
+
 const TRAILS: &str = "
     select connection, count(*) filter (where event_type = 'connection_opened') as opened,
            count(*) filter (where event_type = 'connection_closed') as closed
@@ -150,6 +156,14 @@ const WATERMARK: &str = "
            (select count(*) from rollcall.participation_spans where disconnected_at is null) as open_spans
     from rollcall.get_billing_watermark()";
 
+impl Statement {
+    /// Every instant at which somebody or something ended this session, whichever of them counts.
+    pub fn ends_of<'a>(&'a self, session: &'a str) -> impl Iterator<Item = i64> + 'a {
+        let all = self.ends.iter().chain(&self.superseded_ends);
+        all.filter(move |end| end.session == session).map(|end| end.at)
+    }
+}
+
 impl Books {
     pub fn new(database_url: &str) -> Self {
         Self { database_url: database_url.to_owned() }
@@ -165,6 +179,7 @@ impl Books {
             bills: self.rows(BILLS).await?,
             sessions: self.rows(SESSIONS).await?,
             ends: self.rows(ENDS).await?,
+            superseded_ends: self.rows(SUPERSEDED_ENDS).await?,
             trails: self.rows(TRAILS).await?,
             not_dense: not_dense.into_iter().map(|one| one.words).collect(),
             refused: refused.first().map_or(0, |one| one.count),

@@ -91,6 +91,8 @@ struct File<'a> {
     at_least: Vec<Stretch>,
     at_most: Vec<Stretch>,
     spans: Vec<&'a Span>,
+    /// What may be missing beyond the uncertainty, because of the faults that its connections met.
+    excused_us: i64,
 }
 
 struct Judge<'a> {

@@ -8,8 +8,13 @@ use super::judge::{Fault, judge};
 use super::reasons::Rules;
 use super::truth::{Boot, BootEnd, BootEndKind, ConnectionTruth, End, Incident, Joined, Order, Scope, Truth};
 
-const RULES: Rules =
-    Rules { clock_tolerance_us: 5, mark_late_us: 1_000, dead_after_us: 3_000, close_durable_us: 2_000 };
+const RULES: Rules = Rules {
+    clock_tolerance_us: 5,
+    mark_late_us: 1_000,
+    marked_after_us: 1_000,
+    dead_after_us: 3_000,
+    close_durable_us: 2_000,
+};
 
 fn connection(id: &str, sent: i64, gone: i64, end: End) -> ConnectionTruth {
     ConnectionTruth {
@@ -84,6 +89,7 @@ fn right() -> (Truth, Statement) {
         spans,
         sessions: vec![SessionRow { session: "room".to_owned(), status: "ended".to_owned() }],
         ends: vec![SessionEnd { session: "room".to_owned(), at: 90_500 }],
+        superseded_ends: Vec::new(),
         not_dense: Vec::new(),
         refused: 0,
     };
@@ -259,6 +265,44 @@ fn a_pause_excuses_what_the_uncertainty_names_and_nothing_more() {
             books.bills[0].overlap_us += 11;
         },
         &[Fault::OverBilled],
+    );
+}
+
+#[test]
+fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
+    let unmarked = |until: i64| {
+        move |truth: &mut Truth, books: &mut Statement| {
+            truth.incidents.push(Incident { kind: FaultKind::Pause, at: 46_000, until });
+            books.spans[2].disconnected_at = Some(46_000);
+            books.spans[2].uncertainty_us = 500;
+            books.bills[0].billable_us -= 2_500;
+            books.bills[0].connected_us -= 2_500;
+            books.bills[0].uncertainty_us -= 1_100;
+        }
+    };
+    planted(unmarked(49_500), &[]);
+    // There was time for a mark.
+    planted(unmarked(48_000), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+}
+
+#[test]
+fn an_end_that_was_superseded_sends_people_away_and_is_no_second_end() {
+    let sent_away = |truth: &mut Truth, books: &mut Statement| {
+        truth.connections[3].end = End::ByServer(4000);
+        books.spans[3].disconnected_at = Some(65_000);
+        books.spans[3].end_reason = Some("session_ended".to_owned());
+        books.spans[3].uncertainty_us = 0;
+        books.bills[0].billable_us -= 4_005;
+        books.bills[0].connected_us -= 4_005;
+        books.bills[0].uncertainty_us -= 3_000;
+    };
+    planted(sent_away, &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+    planted(
+        |truth, books| {
+            sent_away(truth, books);
+            books.superseded_ends.push(SessionEnd { session: "room".to_owned(), at: 65_000 });
+        },
+        &[],
     );
 }
 

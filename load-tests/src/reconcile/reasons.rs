@@ -10,6 +10,8 @@ pub struct Rules {
     pub clock_tolerance_us: i64,
     /// How much later than its interval an evidence mark may be durable.
     pub mark_late_us: i64,
+    /// So long after a standstill the next mark is durable, or a kill finds that there is none.
+    pub marked_after_us: i64,
     /// How long a silent connection is held before the server gives it up.
     pub dead_after_us: i64,
     /// How long a close may take to be durable: after a crash before that, it counts as never seen.
@@ -23,8 +25,8 @@ pub fn ordered_out_at(truth: &Truth, statement: &Statement, connection: &Connect
         truth.orders.iter().filter(|order| order.until >= connection.join_sent && order.scope.covers(connection));
     let drains = truth.boots.iter().filter_map(|boot| boot.end);
     let drains = drains.filter(|end| end.kind == BootEndKind::Terminated && end.gone_at >= connection.join_sent);
-    let ends = statement.ends.iter().filter(|end| end.session == connection.session && end.at >= connection.join_sent);
-    let instants = orders.map(|order| order.at).chain(drains.map(|end| end.at)).chain(ends.map(|end| end.at));
+    let ends = statement.ends_of(&connection.session).filter(|at| *at >= connection.join_sent);
+    let instants = orders.map(|order| order.at).chain(drains.map(|end| end.at)).chain(ends);
     instants.min().unwrap_or(i64::MAX)
 }
 
@@ -69,7 +71,7 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
     let orders = truth.orders.iter().filter(|order| order.at <= until && order.until >= connection.join_sent);
     reasons.extend(orders.filter(|order| order.scope.covers(connection)).map(|order| order.reason));
     let ended = |at: i64| (connection.join_sent..=until).contains(&at);
-    if statement.ends.iter().any(|end| end.session == connection.session && ended(end.at)) {
+    if statement.ends_of(&connection.session).any(ended) {
         reasons.push("session_ended");
     }
     for end in truth.boots.iter().filter_map(|boot| boot.end) {

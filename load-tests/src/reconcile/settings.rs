@@ -25,6 +25,7 @@ const CLOSE_DURABLE_US: i64 = 2_000_000;
 pub const RULES: Rules = Rules {
     clock_tolerance_us: CLOCK_TOLERANCE_US,
     mark_late_us: MARK_LATE_US,
+    marked_after_us: MARK_INTERVAL_MS as i64 * 1_000 + MARK_LATE_US,
     dead_after_us: DEAD_AFTER_MS as i64 * 1_000,
     close_durable_us: CLOSE_DURABLE_US,
 };

@@ -88,6 +88,8 @@ struct Tab<'a> {
     /// Pings without a pong: number and when it was sent.
     waiting: Vec<(u64, i64)>,
     pings: u64,
+    /// The server has asked whether we are there since our latest ping: the answer may still be on its way.
+    is_probed: bool,
     /// We have begun to end it: what still comes in does not say that we are still there.
     is_ending: bool,
     /// The code of the `error` or `ended` that announced a close.
@@ -116,7 +118,17 @@ pub async fn run(stage: &Stage, mut plan: TabPlan, dice: &mut Dice) -> anyhow::R
         testified_until: None,
         end: End::Lost,
     };
-    let mut tab = Tab { stage, socket, pipe, truth, waiting: Vec::new(), pings: 0, is_ending: false, closed_by: None };
+    let mut tab = Tab {
+        stage,
+        socket,
+        pipe,
+        truth,
+        waiting: Vec::new(),
+        pings: 0,
+        is_probed: false,
+        is_ending: false,
+        closed_by: None,
+    };
     let seat = tab.join(&mut plan).await;
     if let Some(resumed) = plan.resumes.take() {
         let (at, until) = (tab.truth.join_sent, steady_us());
@@ -260,6 +272,11 @@ impl Tab<'_> {
         } else if dice.percent(5) {
             ping["active"] = Value::from(false);
         }
+        if self.is_probed {
+            // The answer goes out before the ping whose pong says that both have arrived.
+            self.socket.flush().await.ok();
+            self.is_probed = false;
+        }
         self.waiting.push((self.pings, steady_us()));
         self.send(Message::text(ping.to_string())).await;
     }
@@ -279,6 +296,10 @@ impl Tab<'_> {
             Some(Ok(Message::Close(frame))) => {
                 self.closed_by = Some(frame.map_or(1005, |frame| frame.code.into()));
                 // The answer goes out with the next read.
+                true
+            }
+            Some(Ok(Message::Ping(_))) => {
+                self.is_probed = true;
                 true
             }
             Some(Ok(_)) => true,

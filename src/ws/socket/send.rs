@@ -4,7 +4,7 @@ use std::io::{self, Cursor, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use rollcall_protocol::CloseCode;
 
 use super::super::frame::{Opcode, ServerHead, ShortFrame};
@@ -71,10 +71,13 @@ impl<W: Wire> Socket<W> {
         let Some(code) = self.peer_close.take() else { return };
         let payload = code.map(u16::to_be_bytes);
         let payload = payload.as_ref().map_or(&[][..], |bytes| &bytes[..]);
-        let frame = [ServerHead::new(Opcode::Close, payload.len()).as_ref(), payload].concat();
-        if self.rest.as_ref().is_none_or(|rest| rest.unsent.is_empty()) {
-            self.stream.send_last(&frame);
+        // What waits, perhaps only because the runtime did not know yet that it may go, comes before the answer.
+        let mut bytes = Vec::new();
+        for frame in self.rest.iter_mut().flat_map(|rest| rest.unsent.drain(..)) {
+            bytes.put(frame);
         }
+        bytes.extend([ServerHead::new(Opcode::Close, payload.len()).as_ref(), payload].concat());
+        self.stream.send_last(&bytes);
         self.close_sent = true;
     }
 

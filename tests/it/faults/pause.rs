@@ -108,3 +108,23 @@ async fn evidence_counts_again_once_what_waited_is_read() {
         format!("select count(*) {of} and uncertainty_us = 0 and disconnected_at >= to_timestamp({before} / 1e6)");
     assert_eq!(app.database.number(&exact).await, 1, "a close that is read at once is billed to its instant");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_idle_because_the_server_could_not_listen() {
+    let app = TestApp::start_with(&settings()).await;
+    let session = app.session(json!({ "idle_timeout_s": 2, "warn_before_s": [] })).await;
+    let token = app.invite(&session, json!({})).await.token;
+    let mut ann = app.join(&token, "Ann").await;
+    ann.ping(Some(true)).await;
+    app.signal(Signal::SIGSTOP);
+    // In time, but the server hears of it when its deadline has passed.
+    ann.send(json!({ "type": "ping", "active": true })).await;
+    tokio::time::sleep(PAUSE).await;
+    app.signal(Signal::SIGCONT);
+    ann.ping(Some(true)).await;
+    ann.ping(Some(true)).await;
+    assert_eq!(app.api.get(&format!("/v1/sessions/{session}")).await.1["status"], "active");
+    // From here on nobody does anything, and it is over in time.
+    let ended = ann.expect("ended").await;
+    assert_eq!(ended["code"], "idle", "{ended}");
+}

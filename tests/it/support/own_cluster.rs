@@ -40,10 +40,10 @@ impl OwnCluster {
     /// To the postmaster first, so that it starts nobody whom we would miss.
     pub fn signal_all(&self, signal: Signal) {
         let postmaster = self.postgres.as_ref().expect("running").pid();
-        kill(Pid::from_raw(postmaster), signal).expect("signalled");
+        // It, or one of them, may have just ended.
+        kill(Pid::from_raw(postmaster), signal).ok();
         let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
-        for child in children.expect("the kernel lists children").split_whitespace() {
-            // It may have just ended.
+        for child in children.unwrap_or_default().split_whitespace() {
             kill(Pid::from_raw(child.parse().expect("a number")), signal).ok();
         }
     }
@@ -51,6 +51,15 @@ impl OwnCluster {
     pub async fn stop(mut self) {
         if let Some(postgres) = self.postgres.take() {
             postgres.stop().await.expect("stopped");
+        }
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        // A test that failed may have left it hanging, and one that hangs cannot end.
+        if self.postgres.is_some() {
+            self.signal_all(Signal::SIGCONT);
         }
     }
 }

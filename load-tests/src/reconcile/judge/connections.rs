@@ -63,9 +63,11 @@ impl<'a> Judge<'a> {
         let at_most = Stretch::new(connection.join_sent, connection.gone_at.max(testified));
         let ordered_at = reasons::ordered_out_at(self.truth, self.statement, connection);
         let at_least = Stretch::new(joined_at, connection.heard_until.min(ordered_at));
+        let unmarked_us = if crashed { self.mark_late_us(connection) } else { 0 };
         let file = self.files.entry(who.clone()).or_default();
         file.at_most.push(at_most);
         file.spans.push(span);
+        file.excused_us += unmarked_us;
         self.judgement.tally.crash_spans += usize::from(crashed);
 
         let Some(end) = span.disconnected_at else {
@@ -84,7 +86,7 @@ impl<'a> Judge<'a> {
         let missing = Cover::of([at_least]).minus(&billed).micros();
         let is_late = self.meets(connection, FaultKind::holds_up);
         let explained = match (crashed, is_late) {
-            (true, _) => span.uncertainty_us + self.rules.mark_late_us,
+            (true, _) => span.uncertainty_us + self.mark_late_us(connection),
             // What waited for the server proves the time before that, and the uncertainty has the rest.
             (false, true) => span.uncertainty_us,
             (false, false) => 0,
@@ -122,10 +124,10 @@ impl<'a> Judge<'a> {
         if matches!(connection.end, End::Closed | End::Finished | End::Left) {
             self.judgement.tally.way_max_us = self.judgement.tally.way_max_us.max(end - connection.there_until);
         }
-        if crashed {
+        if crashed && self.mark_late_us(connection) == self.rules.mark_late_us {
             self.judgement.tally.mark_late_us = self.judgement.tally.mark_late_us.max(missing - span.uncertainty_us);
         }
-        let beyond = missing - span.uncertainty_us - if crashed { self.rules.mark_late_us } else { 0 };
+        let beyond = missing - span.uncertainty_us - if crashed { self.mark_late_us(connection) } else { 0 };
         if missing > 0 && beyond > 0 {
             let words = format!(
                 "the client of {} ({}) was there {missing} us longer than billed; its uncertainty is {} us ({:?})",
@@ -153,6 +155,16 @@ impl<'a> Judge<'a> {
             let words = format!("{} was dropped without a word by a server that ran ({reason})", span.connection);
             self.blame(Fault::Dropped, Some(who), 0, words);
         }
+    }
+
+    /// How late the last mark before a crash may be. A server that stood still, or whose journal had no space, right before
+    /// it was killed has left none since; that is stated as not covered (docs/GUARANTEES.md, G14).
+    fn mark_late_us(&self, connection: &ConnectionTruth) -> i64 {
+        let Some(killed_at) = self.killed_during(connection) else { return self.rules.mark_late_us };
+        let unmarked = reasons::faults_during(self.truth, self.rules, connection)
+            .filter(|one| one.kind.holds_up() && one.until + self.rules.marked_after_us >= killed_at)
+            .map(|one| killed_at - one.at);
+        unmarked.max().unwrap_or(0) + self.rules.mark_late_us
     }
 
     fn meets(&self, connection: &ConnectionTruth, is_such: fn(FaultKind) -> bool) -> bool {

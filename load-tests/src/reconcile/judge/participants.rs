@@ -26,9 +26,7 @@ impl Judge<'_> {
             }
             let uncertainty_us: i64 = file.spans.iter().map(|span| span.uncertainty_us).sum();
             let under = at_least.minus(&spans);
-            let crashes =
-                file.spans.iter().filter(|span| span.end_reason.as_deref() == Some("node_crash")).count() as i64;
-            let beyond = under.micros() - uncertainty_us - crashes * self.rules.mark_late_us;
+            let beyond = under.micros() - uncertainty_us - file.excused_us;
             if beyond > 0 {
                 let words = format!("proven and not billed, uncertainty {uncertainty_us} us: {:?}", under.stretches());
                 self.blame(Fault::UnderBilled, Some(who.clone()), beyond, words);

@@ -30,7 +30,7 @@ impl Tab<'_> {
                 self.truth.there_until = self.truth.there_until.max(at);
             }
             Ending::Reset => {
-                if self.quiet().await {
+                if self.quiet(dice).await {
                     self.truth.there_until = steady_us();
                     self.reset_now();
                     self.gone(End::Reset);
@@ -43,7 +43,7 @@ impl Tab<'_> {
                 self.conclude(at, End::Left);
             }
             Ending::Hole if self.pipe.is_some() => {
-                if self.quiet().await {
+                if self.quiet(dice).await {
                     self.vanish(dice).await;
                 }
             }
@@ -91,8 +91,11 @@ impl Tab<'_> {
     }
 
     /// Waits until every ping is answered, so that nothing of ours is on the way. False when the connection is over.
-    async fn quiet(&mut self) -> bool {
-        while !self.waiting.is_empty() {
+    async fn quiet(&mut self, dice: &mut Dice) -> bool {
+        while !self.waiting.is_empty() || self.is_probed {
+            if self.waiting.is_empty() {
+                self.speak(false, dice).await;
+            }
             let message = self.socket.next().await;
             if !self.take(message) {
                 return false;
