@@ -17,6 +17,8 @@ mod lobby;
 mod patient;
 mod rate;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::net::IpAddr;
