@@ -21,7 +21,7 @@ CHROMIUM_PLACES := /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-c
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do \
-		printf '  make %-9s %s\n' "$$name" "$$text"; done
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 .PHONY: dev
 dev: need-cargo need-postgres ## Build and run everything on this computer
@@ -82,6 +82,22 @@ simulate: need-cargo ## Simulate SEEDS=10000 histories with faults, or replay on
 faults: need-cargo need-postgres ## Make every fault of docs/FAILURE_MODES.md at random, 50 kills among them, and check the bill; needs root
 	$(CARGO) build --workspace
 	./target/debug/rollcall-load reconcile --all-faults --kills 50 --others 5 --minutes 12 $(FAULTS)
+
+FUZZERS := configuration frames handshake journal requests tokens
+
+.PHONY: fuzz
+fuzz: need-cargo ## Fuzz whatever strangers, operators or a disk hand to the server, FUZZ_SECONDS each (docs/SECURITY.md)
+	@$(CARGO) fuzz --version > /dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install --locked cargo-fuzz" >&2; exit 69; }
+	@# The sanitizer is behind a flag that stable Rust knows and does not offer; hence the variable.
+	for fuzzer in $(or $(FUZZ),$(FUZZERS)); do mkdir -p target/fuzz/corpus/$$fuzzer; \
+		TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp}) RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(CURDIR)/target/fuzz \
+		$(CARGO) fuzz run $$fuzzer target/fuzz/corpus/$$fuzzer fuzz/seeds/$$fuzzer -- \
+		-max_total_time=$(or $(FUZZ_SECONDS),300) -max_len=2048 -timeout=20; done
+
+.PHONY: schemathesis
+schemathesis: need-cargo need-postgres ## Try every call of the OpenAPI document with good and bad inputs; SECONDS_MAX bounds it
+	$(CARGO) build
+	bash scripts/schemathesis.sh $(ARGS)
 
 .PHONY: deny
 deny: need-cargo ## Check licences, sources and advisories of the dependencies

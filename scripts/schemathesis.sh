@@ -13,7 +13,8 @@ server=./target/debug/rollcall
 python=$(command -v python3) || { echo "Python is missing: apt-get install python3-venv" >&2; exit 69; }
 if [ "$("$venv/bin/schemathesis" --version 2>/dev/null | sed 's/.* //')" != "$version" ]; then
     "$python" -m venv "$venv" || { echo "Python cannot make environments: apt-get install python3-venv" >&2; exit 69; }
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version" ||
+        { echo "schemathesis $version cannot be installed: is there a network?" >&2; exit 69; }
 fi
 
 folder=$(mktemp -d)

@@ -30,14 +30,14 @@ pub fn configuration(input: &[u8]) {
         .collect();
     environment.push(("DATABASE_URL".to_owned(), format!("postgres://app:{SECRET}@db.example.com/app")));
     environment.push(("ROLLCALL_ROOT_KEY".to_owned(), SECRET.to_owned()));
-    for mode in [None, Some(Mode::Dev), Some(Mode::Serve)] {
-        let inputs = Inputs { file: File::Named(path.clone()), environment: environment.clone(), flags: Vec::new() };
-        let words = match load(&inputs, mode) {
-            Ok(loaded) => format!("{:?} {loaded:?}", loaded.effective()),
-            Err(error) => format!("{error} {error:?}"),
-        };
-        assert!(!words.contains(SECRET), "a secret in {words}");
-    }
+    // One of them for each input: three times as many inputs find more than three times the same.
+    let mode = [None, Some(Mode::Dev), Some(Mode::Serve)][text.len() % 3];
+    let inputs = Inputs { file: File::Named(path), environment, flags: Vec::new() };
+    let words = match load(&inputs, mode) {
+        Ok(loaded) => format!("{:?} {loaded:?}", loaded.effective()),
+        Err(error) => format!("{error} {error:?}"),
+    };
+    assert!(!words.contains(SECRET), "a secret in {words}");
 }
 
 /// Fuzzers run side by side.

@@ -1,6 +1,8 @@
 //! The local durable queue between memory and Postgres: one SQLite file, one table, appended at the end, trimmed at the
 //! start. The simulation has another one, on a disk with faults.
 
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ const PAGE_CACHE_KIB: i64 = -512;
 /// Records deleted in one step of trimming, so that a step never holds up a group commit for long.
 const TRIM_RECORDS_MAX: i64 = 5_000;
 
+const FILE_MODE: u32 = 0o600;
+
 /// Bytes behind every record.
 const CHECKSUM_BYTES: usize = 4;
 
@@ -24,6 +28,8 @@ const CHECKSUM_BYTES: usize = 4;
 pub enum JournalError {
     #[error("the journal {path} cannot be opened; check that the folder exists, is writable and has space")]
     Open { path: PathBuf, source: rusqlite::Error },
+    #[error("the journal {path} cannot be made private; check that the folder exists, is writable and has space")]
+    Private { path: PathBuf, source: std::io::Error },
     #[error("the journal's disk is full")]
     Full,
     #[error("the journal failed")]
@@ -120,6 +126,7 @@ impl Journal {
     /// # Errors
     /// The file cannot be opened or is no journal.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        make_private(path).map_err(|source| JournalError::Private { path: path.to_owned(), source })?;
         let connection = Connection::open(path).and_then(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.pragma_update(None, "cache_size", PAGE_CACHE_KIB)?;
@@ -233,6 +240,12 @@ impl JournalRead for JournalReader {
     }
 }
 
+/// The journal names people, so nobody but the server's user may read it. SQLite gives its log the mode of the file.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE))
+}
+
 /// SQLite checks its log, but not its pages: a bit that flips on the disk would be read as if it had been written. The
 /// place is part of the sum, so that a row cannot stand in for another either.
 fn checksum(epoch: Epoch, seq: i64, body: &[u8]) -> [u8; CHECKSUM_BYTES] {
@@ -322,5 +335,19 @@ mod tests {
         change("UPDATE records SET body = (SELECT body FROM records WHERE seq = 1) WHERE seq = 2");
         assert!(matches!(reader.read(Epoch(1), 0, 10), Err(JournalError::Damaged { seq: 2, .. })));
         assert_eq!(reader.read(Epoch(1), 2, 10).expect("the third is whole").last_seq(), 3);
+    }
+
+    #[test]
+    fn nobody_else_may_read_it() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        std::fs::write(&path, "").expect("written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("an open file");
+        let mut journal = Journal::open(&path).expect("an empty file is a new journal");
+        append(&mut journal, 1, 1..=3).expect("appended");
+        let files = std::fs::read_dir(folder.path()).expect("a folder").map(|file| file.expect("a file"));
+        let modes: Vec<_> = files.map(|file| file.metadata().expect("a file").permissions().mode() & 0o777).collect();
+        assert!(modes.len() > 1, "there is a log");
+        assert!(modes.iter().all(|mode| *mode == FILE_MODE), "{modes:?}");
     }
 }

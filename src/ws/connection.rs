@@ -263,6 +263,8 @@ impl<W: Wire, E: Environment> Connection<W, E> {
     }
 
     fn on_text(&mut self, context: &mut Context<'_>, text: &str, now: Timestamp) {
+        #[cfg(test)]
+        assert_ne!(text, super::tests::BUG, "a planted bug");
         match ClientMessage::decode(text) {
             Ok(ClientMessage::Update(update)) => self.on_update(context, update.state, now),
             _ if !self.take_from_bucket(now) => self.on_rate_exceeded(context, now),

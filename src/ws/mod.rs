@@ -19,6 +19,8 @@ mod patient;
 mod rate;
 mod socket;
 mod standstill;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::net::IpAddr;
