@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
-use super::{AddressLimits, Gate, SocketThreads, WsOptions, WsState, upgrade};
+use super::{AddressLimits, Gate, Server, SocketThreads, WsOptions, WsState, upgrade};
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::{OriginPolicy, Ws};
@@ -88,12 +88,14 @@ async fn world(stop: &CancellationToken) -> World {
     let state = Arc::new(WsState {
         admission: Admission::new(hub.clone(), store, root_key, Vec::new()),
         hub: hub.clone(),
-        control,
         options: options(),
         gate: Arc::new(Gate::new(8, 100, 100, lifted)),
         metrics,
-        tasks: Default::default(),
-        threads: SocketThreads::start(stop).expect("threads"),
+        environment: Server {
+            control,
+            tasks: Default::default(),
+            threads: SocketThreads::start(clock, stop).expect("threads"),
+        },
     });
     let listener = super::Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
     let address = listener.address();
@@ -108,7 +110,7 @@ async fn world(stop: &CancellationToken) -> World {
         lobby: Arc::new(super::Lobby::new(lobby)),
     };
     let router = Router::new().route("/v1/ws", get(upgrade)).with_state(state.clone());
-    tokio::spawn(super::serve(listener, router, limits, state.tasks.clone(), stop.clone()));
+    tokio::spawn(super::serve(listener, router, limits, state.environment.tasks.clone(), stop.clone()));
     World { hub, address, session, token: invite.value.token, _folder: folder }
 }
 
