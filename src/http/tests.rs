@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use reqwest::{Method, Response, StatusCode};
 use rollcall_core::{Actor, ConnectionClock, Epoch, Join, ParticipantId, PresencePolicy, Role, SessionId, TenantId};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::{ApiState, HttpMetrics, HttpSettings, Readiness};
@@ -23,7 +23,9 @@ use crate::clock::Clock;
 use crate::control::keys::Scope;
 use crate::control::{ApiKey, Control, ControlSettings, Live, RootKey};
 use crate::hub::{Hub, HubLimits};
-use crate::ledger::{Journal, JournalWriter, Ledger, LedgerLimits};
+use crate::ledger::{
+    Flusher, FlusherOptions, Journal, JournalStorage as _, JournalWriter, Ledger, LedgerLimits, spawn_flusher,
+};
 use crate::store::Store;
 use crate::store::tests::database;
 
@@ -39,7 +41,7 @@ pub struct World {
     /// An admin key of the tenant.
     pub key: String,
     pub other_key: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// An answer read to its end.
@@ -126,7 +128,33 @@ impl World {
         let (tenant, key) = new_tenant(&control, "first").await;
         let (_, other_key) = new_tenant(&control, "second").await;
         let client = reqwest::Client::new();
-        Self { base, client, control, hub, store, readiness, tenant, key, other_key, _folder: folder }
+        Self { base, client, control, hub, store, readiness, tenant, key, other_key, folder }
+    }
+
+    /// Until the guard is dropped, what is in the journal goes to Postgres, as in a server.
+    pub async fn start_flusher(&self) -> DropGuard {
+        let (clock, ledger) = (*self.hub.clock(), self.hub.ledger().clone());
+        let (lease, finish) = (Duration::from_secs(30), CancellationToken::new());
+        let epoch = self.store.open_epoch("tests", clock.now(), lease).await.expect("an epoch");
+        assert_eq!(epoch, ledger.epoch());
+        let journal = Journal::open(&self.folder.path().join("journal.sqlite")).expect("a journal");
+        let flusher = Flusher {
+            ledger,
+            reader: journal.reader().expect("a reader"),
+            store: self.store.clone(),
+            clock,
+            node_name: "tests".to_owned(),
+            options: FlusherOptions {
+                flush_rows_max: 100,
+                flush_interval: Duration::from_millis(5),
+                lease,
+                answer_timeout: lease,
+            },
+            fatal: CancellationToken::new(),
+            finish: finish.clone(),
+        };
+        spawn_flusher(flusher, Default::default()).expect("a thread");
+        finish.drop_guard()
     }
 
     pub async fn send(&self, method: Method, path: &str, key: Option<&str>, body: Option<Value>) -> Answer {

@@ -74,6 +74,7 @@ async fn extensions_at_the_same_time_add_up() {
 #[tokio::test]
 async fn an_end_closes_everybody_and_recovery_keeps_the_ids() {
     let world = World::new().await;
+    let _flusher = world.start_flusher().await;
     let id = world.session(json!({})).await;
     let ada = world.join(&id, "ada").await;
     let presence = world.get(&format!("/v1/sessions/{id}/presence")).await.ok(200);

@@ -68,6 +68,7 @@ fn example(document: &Value, schema: &Value) -> Value {
         let value = match field["type"].as_str() {
             Some("integer") => field["minimum"].as_i64().unwrap_or(1).into(),
             Some("string") => field.get("example").cloned().unwrap_or_else(|| "x".into()),
+            Some("object") => json!({}),
             other => panic!("an example of {other:?} for {name}"),
         };
         (name.to_owned(), value)
