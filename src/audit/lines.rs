@@ -6,12 +6,13 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use rollcall_core::chain::{Hash, Head};
+use rollcall_core::chain::{CheckpointEntry, Hash, Head};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{hash_from_hex, hex};
+use crate::store::mapping::from_utc;
 
 /// Goes up when a reader of the version before could misunderstand a line.
 pub const EXPORT_VERSION: u32 = 1;
@@ -154,6 +155,18 @@ impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
         hash_from_hex(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<&CheckpointLine> for CheckpointEntry {
+    fn from(line: &CheckpointLine) -> Self {
+        Self {
+            incarnation: line.incarnation,
+            size: line.size,
+            created_at: from_utc(line.created_at),
+            prior_root: line.prior_root.map(|root| root.0),
+            heads: line.heads.iter().copied().map(Into::into).collect(),
+        }
     }
 }
 

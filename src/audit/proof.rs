@@ -156,13 +156,7 @@ pub fn check(text: &str, keys: &[PublicKey]) -> Result<Proven, AuditError> {
     if seen.is_none_or(|seen| (seen.last_seq, seen.hash.0) != (last_seq, head)) {
         return Err(no("the checkpoint did not see this chain"));
     }
-    let entry = CheckpointEntry {
-        incarnation: line.incarnation,
-        size: line.size,
-        created_at: from_utc(line.created_at),
-        prior_root: line.prior_root.map(|root| root.0),
-        heads: line.heads.iter().copied().map(Into::into).collect(),
-    };
+    let entry = CheckpointEntry::from(line);
     let size = u64::try_from(line.size).unwrap_or(0);
     let note = Note::parse(&line.note)?;
     let root = merkle::root_from_path(entry.leaf(), size.saturating_sub(1), size, &hashes(&proof.checkpoint_path));

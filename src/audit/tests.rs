@@ -360,36 +360,3 @@ fn a_key_that_is_none_is_refused_and_a_missing_one_is_not_made_unasked() {
     assert!(matches!(SigningKey::load(&path, &Clock::system(), true), Err(AuditError::Key { .. })));
     hash_from_hex("zz").expect_err("no hash");
 }
-
-/// How fast an export is verified and a database read. Not a check but a measurement:
-/// `cargo test --lib verification_rate -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement, not a check"]
-async fn verification_rate() {
-    let mut world = World::new().await;
-    let mut choice = 12_345_u32;
-    while world.history.records.len() < 60_000 {
-        choice = choice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        world.history.step(choice >> 8);
-    }
-    let mut conn = world.store.dedicated().await.expect("connection");
-    let begin = now();
-    for batch in world.history.records[world.applied..].chunks(2_000) {
-        apply_batch(&mut conn, world.epoch, world.applied as i64 + 1, batch, LEASE).await.expect("applies");
-        world.applied += batch.len();
-    }
-    let rate = |what: &str, count: usize, begin: rollcall_core::Timestamp| {
-        println!("{what}: {:.0} records/s", count as f64 / now().since(begin).as_secs_f64());
-    };
-    rate("flush", world.applied, begin);
-    let begin = now();
-    let lines = world.export().await;
-    rate("export", lines.len(), begin);
-    let begin = now();
-    let report = world.verify(&lines);
-    rate("offline verification", report.records as usize, begin);
-    assert_eq!(errors(&report), Vec::<String>::new());
-    let begin = now();
-    crate::store::tests::value(&world.store, "select count(*) from rollcall.verify_audit_chain()").await;
-    rate("verify_audit_chain()", report.records as usize, begin);
-}

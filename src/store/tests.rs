@@ -12,7 +12,6 @@ mod functions;
 pub(crate) mod history;
 mod ledger;
 mod live;
-mod speed;
 
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;

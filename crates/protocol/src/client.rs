@@ -63,15 +63,13 @@ pub struct ClientInfo {
     pub library: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 #[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct PingRequest<'a> {
     /// Echoed in the pong as it is: a JSON string or number of at most [`PING_ID_BYTES_MAX`] bytes.
-    #[serde(borrow, default)]
     #[cfg_attr(test, ts(optional, type = "string | number"))]
     pub id: Option<&'a RawValue>,
     /// `true`: the person is active. `false`: the person does not see the page. Absent: says nothing about the person.
-    #[serde(default)]
     pub active: Option<bool>,
 }
 

@@ -9,7 +9,6 @@ use super::Findings;
 use crate::audit::key::PublicKey;
 use crate::audit::lines::CheckpointLine;
 use crate::audit::note::{Note, Trust};
-use crate::store::mapping::from_utc;
 
 #[derive(Default)]
 pub(super) struct Checkpoints {
@@ -32,13 +31,7 @@ impl Checkpoints {
         if line.size != expected {
             findings.error(None, None, format!("the checkpoints {expected} to {} are missing", line.size - 1));
         }
-        let entry = CheckpointEntry {
-            incarnation: line.incarnation,
-            size: line.size,
-            created_at: from_utc(line.created_at),
-            prior_root: line.prior_root.map(|root| root.0),
-            heads: line.heads.iter().copied().map(Into::into).collect(),
-        };
+        let entry = CheckpointEntry::from(line);
         let leaf = entry.leaf();
         if leaf != line.leaf.0 {
             findings.error(None, None, format!("{name} was changed: its leaf hash is not that of its heads"));
