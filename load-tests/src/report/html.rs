@@ -8,7 +8,7 @@ use super::figure::{Budget, Figure, Verdict};
 use super::number::{duration, quantity};
 use super::text;
 
-const STYLE: &str = include_str!("page.css");
+const STYLE: &str = concat!(include_str!("colours.css"), include_str!("page.css"), include_str!("chart.css"));
 
 /// Width and height of a budget bar, in its own units.
 const BAR_WIDTH: f64 = 300.0;
@@ -76,7 +76,7 @@ fn section(html: &mut String, outcome: &Outcome) {
     html.push_str("</ul>");
     figures(html, &outcome.figures);
     html.push_str(r#"<div class="charts">"#);
-    for chart in charts(outcome) {
+    for chart in charts(outcome).iter().filter_map(Chart::svg) {
         html.push_str(&chart);
     }
     html.push_str("</div>");
@@ -139,7 +139,8 @@ fn bar(figure: &Figure) -> String {
     )
 }
 
-fn charts(outcome: &Outcome) -> Vec<String> {
+/// The charts of a scenario: one for the distributions of each unit, one for each series.
+pub fn charts(outcome: &Outcome) -> Vec<Chart<'_>> {
     let mut units: Vec<&str> = outcome.distributions.iter().map(|one| one.unit.as_str()).collect();
     units.dedup();
     let mut charts: Vec<Chart<'_>> = Vec::new();
@@ -157,7 +158,7 @@ fn charts(outcome: &Outcome) -> Vec<String> {
         let lines = vec![Line { title: &series.title, points: &series.points }];
         charts.push(Chart { title: series.title.clone(), unit: &series.unit, across: Across::Time, lines, marks });
     }
-    charts.iter().filter_map(Chart::svg).collect()
+    charts
 }
 
 fn foot(html: &mut String, report: &Report) {
