@@ -25,6 +25,7 @@ mod swarm;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use report::Report;
@@ -59,12 +60,16 @@ enum Verb {
         /// A kind or a scenario [default: all kinds]
         name: Option<String>,
     },
-    /// Show a report again, from the JSON of a run
+    /// Show reports again, from the JSON of runs
     Report {
-        file: PathBuf,
-        /// Write it as one HTML file with plots
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Write the one report as an HTML file with plots
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
+        /// Write the plots as SVG files, and one of all budgets
+        #[arg(long, value_name = "FOLDER", conflicts_with = "html")]
+        pictures: Option<PathBuf>,
     },
     /// Compare two reports; exit 1 when something became worse by more than the tolerance and by more than noise
     Compare {
@@ -131,7 +136,7 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
             print!("{}", catalogue::explain(name.as_deref())?);
             Ok(true)
         }
-        Verb::Report { file, html } => show(&file, html.as_deref()),
+        Verb::Report { files, html, pictures } => show(&files, html.as_deref(), pictures.as_deref()),
         Verb::Compare { old, new, tolerance } => {
             let comparison = Comparison::of(&Report::read(&old)?, &Report::read(&new)?, tolerance / 100.0);
             print!("{}", comparison.table());
@@ -147,16 +152,22 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
     }
 }
 
-fn show(file: &Path, html: Option<&Path>) -> anyhow::Result<bool> {
-    let report = Report::read(file)?;
-    match html {
-        Some(path) => scenario::run::write(path, &report::html::page(&report))?,
-        None => {
+fn show(files: &[PathBuf], html: Option<&Path>, pictures: Option<&Path>) -> anyhow::Result<bool> {
+    let reports = files.iter().map(|file| Report::read(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    if let Some(folder) = pictures {
+        let names = report::pictures::write(&reports, folder)
+            .with_context(|| format!("cannot write pictures to {}", folder.display()))?;
+        println!("{} pictures in {}", names.len(), folder.display());
+    } else if let Some(path) = html {
+        let [report] = reports.as_slice() else { anyhow::bail!("--html shows one report: give one file") };
+        scenario::run::write(path, &report::html::page(report))?;
+    } else {
+        for report in &reports {
             println!("{}\n{}\n{}", report.made_at, report.command.join(" "), report.machine.summary());
-            print!("{}", report::text::report(&report));
+            print!("{}", report::text::report(report));
         }
     }
-    Ok(report.passes())
+    Ok(reports.iter().all(Report::passes))
 }
 
 fn percent(text: &str) -> Result<f64, String> {

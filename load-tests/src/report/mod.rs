@@ -1,5 +1,5 @@
-//! What a run found, for people and for programs: [`data`] is what is kept as JSON; [`text`], [`html`] and [`compare`]
-//! read it.
+//! What a run found, for people and for programs: [`data`] is what is kept as JSON; [`text`], [`html`], [`pictures`]
+//! and [`compare`] read it.
 
 mod chart;
 pub mod compare;
@@ -8,6 +8,7 @@ pub mod figure;
 pub mod html;
 pub mod machine;
 pub mod number;
+pub mod pictures;
 #[cfg(test)]
 pub mod sample;
 pub mod text;
