@@ -1,7 +1,9 @@
 //! Slow lorises: connections that begin something and never finish it. A quarter says nothing, a quarter never ends the head
 //! of its request, a quarter becomes a socket and never joins, and a quarter asks and never reads an answer.
 //!
-//! Each is held until the server lets go of it. Bystanders ping before and during that, and the two are compared.
+//! Each is held until the server lets go of it. Bystanders ping before the first comes and from when the last has come until
+//! the last is let go, and the two are compared. What they feel while the lorises connect is that of any storm of connects,
+//! and stated apart.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::clock;
 use crate::histogram::Latency;
 use crate::measure;
 use crate::report::{Distribution, FigureKey};
+use crate::scenario::canary::Pulse;
 use crate::scenario::kind::{Findings, Workload};
 use crate::scenario::parameters::parameters;
 use crate::scenario::stage::Stage;
@@ -31,7 +34,7 @@ parameters! {
         /// Lorises that connect in a second.
         opens_per_s: f64 = 2_000.0, in 1..=100_000;
         /// Seconds for which bystanders ping before the first loris comes.
-        before_s: f64 = 15.0, in 1..=3_600;
+        before_s: f64 = 30.0, in 1..=3_600;
         /// Seconds after the last one has come within which all must be let go.
         let_go_s: f64 = 30.0, in 1..=3_600;
     }
@@ -39,7 +42,8 @@ parameters! {
 
 const RATIO: FigureKey = FigureKey::lower("p99_ratio", "x", "ping p99 of bystanders, ratio to before");
 const BEFORE: FigureKey = FigureKey::info("before_p99_ms", "ms", "ping p99 of bystanders before");
-const DURING: FigureKey = FigureKey::lower("during_p99_ms", "ms", "ping p99 of bystanders during");
+const ARRIVING: FigureKey = FigureKey::info("arriving_p99_ms", "ms", "ping p99 of bystanders while the lorises connect");
+const DURING: FigureKey = FigureKey::lower("during_p99_ms", "ms", "ping p99 of bystanders while the lorises are held");
 const STALL: FigureKey = FigureKey::lower("stall_ms", "ms", "longest wait of a bystander");
 const LOST: FigureKey = FigureKey::lower("lost", "", "bystanders who lost their connection");
 const MEMORY: FigureKey = FigureKey::lower("memory_kib", "KiB", "memory of the server for each loris, at its highest");
@@ -77,8 +81,19 @@ struct Tally {
     over: AtomicBool,
 }
 
+/// What was seen while lorises came and went.
+#[derive(Debug)]
+struct Watched {
+    /// From the last arrival to the last departure.
+    seconds: f64,
+    /// The highest memory of the server.
+    highest: Option<u64>,
+    /// Pings of bystanders until the last had come.
+    arriving: Latency,
+}
+
 impl Workload for SlowLoris {
-    const FIGURES: &'static [FigureKey] = &[RATIO, HELD, MEMORY, LOST, DURING, BEFORE, STALL, SECONDS];
+    const FIGURES: &'static [FigureKey] = &[RATIO, HELD, MEMORY, LOST, DURING, BEFORE, ARRIVING, STALL, SECONDS];
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<Findings> {
         limits::raise()?;
@@ -90,7 +105,7 @@ impl Workload for SlowLoris {
         let before = canary.pulse().take();
         let tally = Arc::<Tally>::default();
         let thread = self.start(subject.target().address, tally.clone())?;
-        let (seconds, highest) = self.watch(stage, subject.pid(), &tally).await?;
+        let Watched { seconds, highest, arriving } = self.watch(stage, subject.pid(), &canary.pulse(), &tally).await?;
         let findings = canary.stop().await;
         tally.over.store(true, Relaxed);
         thread.join().map_err(|_| anyhow::anyhow!("the lorises panicked"))??;
@@ -106,6 +121,7 @@ impl Workload for SlowLoris {
             LOST.is(findings.lost as f64).note(findings.errors.join("; ")),
             DURING.is(ms(during.p99_us)),
             BEFORE.is(ms(before.p99_us)),
+            ARRIVING.is(ms(arriving.p99_us)),
             STALL.is(findings.longest_ms),
             SECONDS.is(seconds),
         ];
@@ -113,8 +129,11 @@ impl Workload for SlowLoris {
             let each = highest.saturating_sub(empty) as f64 / self.sockets as f64 / 1024.0;
             figures.push(MEMORY.is(each).note(format!("{} lorises", self.sockets)));
         }
-        let distributions =
-            vec![Distribution::of("bystanders before", &before), Distribution::of("bystanders during", &during)];
+        let distributions = vec![
+            Distribution::of("bystanders before", &before),
+            Distribution::of("while they connect", &arriving),
+            Distribution::of("while they are held", &during),
+        ];
         Ok(Findings { figures, distributions })
     }
 }
@@ -150,12 +169,12 @@ impl SlowLoris {
         Ok(std::thread::Builder::new().name("lorises".to_owned()).spawn(move || runtime.block_on(work))?)
     }
 
-    /// Waits until every loris has come and gone. Gives the seconds from the last arrival to the last departure, and the
-    /// highest memory of the server meanwhile.
-    async fn watch(&self, stage: &Stage, pid: Option<u32>, tally: &Tally) -> anyhow::Result<(f64, Option<u64>)> {
+    /// Waits until every loris has come and gone.
+    async fn watch(&self, stage: &Stage, pid: Option<u32>, pulse: &Pulse, tally: &Tally) -> anyhow::Result<Watched> {
         stage.progress.step_of("lorises come and are let go", self.sockets);
         let mut highest = None;
         let mut all_came_at = None;
+        let mut arriving = Latency::default();
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
             highest = highest.max(pid.map(measure::rss_anon_bytes).transpose()?);
@@ -163,10 +182,11 @@ impl SlowLoris {
             stage.progress.count(let_go);
             if all_came_at.is_none() && tally.came.load(Relaxed) == self.sockets {
                 all_came_at = Some(clock::now());
+                arriving = pulse.take();
             }
             let waited = all_came_at.map_or(0.0, |at| clock::micros_between(at, clock::now()) as f64 / 1e6);
             if let_go == self.sockets || waited > self.let_go_s {
-                return Ok((waited, highest));
+                return Ok(Watched { seconds: waited, highest, arriving });
             }
         }
     }
