@@ -70,6 +70,9 @@ enum Verb {
         /// Write the plots as SVG files, and one of all budgets
         #[arg(long, value_name = "FOLDER", conflicts_with = "html")]
         pictures: Option<PathBuf>,
+        /// Print the figures as one table in Markdown
+        #[arg(long, conflicts_with_all = ["html", "pictures"])]
+        markdown: bool,
     },
     /// Compare two reports; exit 1 when something became worse by more than the tolerance and by more than noise
     Compare {
@@ -136,7 +139,9 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
             print!("{}", catalogue::explain(name.as_deref())?);
             Ok(true)
         }
-        Verb::Report { files, html, pictures } => show(&files, html.as_deref(), pictures.as_deref()),
+        Verb::Report { files, html, pictures, markdown } => {
+            show(&files, html.as_deref(), pictures.as_deref(), markdown)
+        }
         Verb::Compare { old, new, tolerance } => {
             let comparison = Comparison::of(&Report::read(&old)?, &Report::read(&new)?, tolerance / 100.0);
             print!("{}", comparison.table());
@@ -152,7 +157,7 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
     }
 }
 
-fn show(files: &[PathBuf], html: Option<&Path>, pictures: Option<&Path>) -> anyhow::Result<bool> {
+fn show(files: &[PathBuf], html: Option<&Path>, pictures: Option<&Path>, markdown: bool) -> anyhow::Result<bool> {
     let reports = files.iter().map(|file| Report::read(file)).collect::<anyhow::Result<Vec<_>>>()?;
     if let Some(folder) = pictures {
         let names = report::pictures::write(&reports, folder)
@@ -161,6 +166,8 @@ fn show(files: &[PathBuf], html: Option<&Path>, pictures: Option<&Path>) -> anyh
     } else if let Some(path) = html {
         let [report] = reports.as_slice() else { anyhow::bail!("--html shows one report: give one file") };
         scenario::run::write(path, &report::html::page(report))?;
+    } else if markdown {
+        print!("{}", report::text::markdown(&reports));
     } else {
         for report in &reports {
             println!("{}\n{}\n{}", report.made_at, report.command.join(" "), report.machine.summary());

@@ -43,6 +43,23 @@ pub fn report(report: &Report) -> String {
     text
 }
 
+/// All figures as one table in Markdown, for documents.
+pub fn markdown(reports: &[Report]) -> String {
+    let mut text = String::from("| scenario | figure | value | budget | |\n|---|---|---|---|---|\n");
+    for outcome in reports.iter().flat_map(|report| &report.outcomes) {
+        let mut name = format!("`{}`", outcome.name);
+        for figure in &outcome.figures {
+            let [title, value, budget, verdict, note] = row(figure);
+            let value = if figure.budget.is_some() { format!("**{value}**") } else { value };
+            let remarks = [verdict, note].into_iter().filter(|remark| !remark.is_empty() && remark != "ok");
+            let remarks = remarks.collect::<Vec<_>>().join(": ");
+            writeln!(text, "| {name} | {title} | {value} | {budget} | {remarks} |").unwrap_or_default();
+            name.clear();
+        }
+    }
+    text
+}
+
 /// Figures, one on a line.
 pub fn figures(figures: &[Figure]) -> String {
     let rows: Vec<_> = figures.iter().map(row).collect();
@@ -71,6 +88,17 @@ pub fn budget(budget: Budget, unit: &str) -> String {
 mod tests {
     use super::super::figure::FigureKey;
     use super::*;
+
+    #[test]
+    fn markdown_has_a_row_for_each_figure_and_says_what_was_missed() {
+        let report = super::super::sample::report();
+        let text = markdown(std::slice::from_ref(&report));
+        assert_eq!(text.lines().count(), 2 + report.outcomes[0].figures.len());
+        let row =
+            "| `ping-rate` | memory of a participant | **2.10 KiB** | ≤ 2.50 KiB | 16,000 people in rooms of 10 |";
+        assert_eq!(text.lines().nth(2), Some(row));
+        assert!(text.lines().nth(3).unwrap().ends_with("| ≤ 1.20 x | missed |"), "{text}");
+    }
 
     #[test]
     fn the_table_has_a_line_for_each_figure() {

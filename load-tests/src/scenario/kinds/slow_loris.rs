@@ -42,7 +42,8 @@ parameters! {
 
 const RATIO: FigureKey = FigureKey::lower("p99_ratio", "x", "ping p99 of bystanders, ratio to before");
 const BEFORE: FigureKey = FigureKey::info("before_p99_ms", "ms", "ping p99 of bystanders before");
-const ARRIVING: FigureKey = FigureKey::info("arriving_p99_ms", "ms", "ping p99 of bystanders while the lorises connect");
+const ARRIVING: FigureKey =
+    FigureKey::info("arriving_p99_ms", "ms", "ping p99 of bystanders while the lorises connect");
 const DURING: FigureKey = FigureKey::lower("during_p99_ms", "ms", "ping p99 of bystanders while the lorises are held");
 const STALL: FigureKey = FigureKey::lower("stall_ms", "ms", "longest wait of a bystander");
 const LOST: FigureKey = FigureKey::lower("lost", "", "bystanders who lost their connection");
