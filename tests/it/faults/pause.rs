@@ -47,7 +47,7 @@ async fn nobody_who_went_while_the_server_stood_still_is_billed_for_it() {
     let connections = [closing.connection().to_owned(), leaving.connection().to_owned()];
     let stayed = staying.connection().to_owned();
 
-    app.signal(Signal::SIGSTOP);
+    app.freeze().await;
     let paused_at = wall_us();
     let gone = [
         gone_after(closing, json!({ "type": "ping", "active": true })).await,
@@ -86,7 +86,7 @@ async fn evidence_counts_again_once_what_waited_is_read() {
     let (_, token) = app.room().await;
     let mut ann = app.join(&token, "Ann").await;
     ann.ping(None).await;
-    app.signal(Signal::SIGSTOP);
+    app.freeze().await;
     tokio::time::sleep(PAUSE).await;
     app.signal(Signal::SIGCONT);
     let connection = ann.connection().to_owned();
@@ -116,7 +116,7 @@ async fn nobody_is_idle_because_the_server_could_not_listen() {
     let token = app.invite(&session, json!({})).await.token;
     let mut ann = app.join(&token, "Ann").await;
     ann.ping(Some(true)).await;
-    app.signal(Signal::SIGSTOP);
+    app.freeze().await;
     // In time, but the server hears of it when its deadline has passed.
     ann.send(json!({ "type": "ping", "active": true })).await;
     tokio::time::sleep(PAUSE).await;

@@ -169,6 +169,23 @@ impl TestApp {
         kill(self.pid(), signal).expect("signalled");
     }
 
+    /// SIGSTOP. Returns when every thread stands still: the signal is sent before the last of them takes notice.
+    pub async fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        let is_running = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.expect("a thread").path().join("stat")).unwrap_or_default();
+            // "id (name) state …"; a thread that has just ended has no stat.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('T'))
+        };
+        let frozen = async {
+            while std::fs::read_dir(&tasks).expect("the server's threads").any(is_running) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, frozen).await.expect("frozen in time");
+    }
+
     /// `kill -9`.
     pub async fn crash(&mut self) {
         self.signal(Signal::SIGKILL);
