@@ -89,7 +89,12 @@ fn run_many(seeds: std::ops::Range<u64>, findings_max: usize, shows_progress: bo
                     let mut total = total.lock().expect("plain data");
                     match outcome {
                         Ok(summary) => total.add(&summary),
-                        Err(violation) => total.findings.push(*violation),
+                        Err(violation) => {
+                            if shows_progress {
+                                println!("seed {seed}: [{}] {}", violation.rule, violation.what);
+                            }
+                            total.findings.push(*violation);
+                        }
                     }
                     if total.findings.len() >= findings_max {
                         stop.store(true, Relaxed);
@@ -184,8 +189,5 @@ fn simulate() {
     let seeds = number("SEEDS").unwrap_or(SEEDS_OF_A_COMMAND);
     let total = run_many(from..from + seeds, FINDINGS_MAX, true);
     total.print();
-    for violation in &total.findings {
-        println!("seed {}: [{}] {}", violation.seed, violation.rule, violation.what);
-    }
     assert_none(&total);
 }
