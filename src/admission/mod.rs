@@ -292,7 +292,9 @@ impl<S: LiveStore> Admission<S> {
     }
 
     async fn load_active(&self, session: SessionId) -> Result<LoadedSession, AdmissionError> {
-        let loaded = self.store.load_session(session).await.map_err(AdmissionError::Store)?;
+        let ledger = self.hub.ledger();
+        let loaded = self.store.load_session_whole(session, ledger.epoch(), ledger.applied_max()).await;
+        let loaded = loaded.map_err(AdmissionError::Store)?;
         loaded.filter(|loaded| loaded.ended.is_none()).ok_or(AdmissionError::Token(ErrorCode::SessionNotFound))
     }
 

@@ -192,6 +192,7 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
 
     fn settle(&self, seq: i64, bytes: u64) {
         self.ledger.shared.backlog_bytes.fetch_sub(bytes, Relaxed);
+        self.ledger.shared.applied_max.fetch_max(seq, Relaxed);
         self.ledger.shared.applied_seq.send_replace(seq);
     }
 

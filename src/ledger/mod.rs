@@ -59,6 +59,8 @@ struct Shared {
     wake_writer: Condvar,
     durable_seq: watch::Sender<i64>,
     applied_seq: watch::Sender<i64>,
+    /// The highest that `applied_seq` ever was.
+    applied_max: AtomicI64,
     /// Bytes of records appended and not yet in Postgres.
     backlog_bytes: AtomicU64,
     /// The journal's disk refuses writes at the moment.
@@ -141,6 +143,7 @@ impl Ledger {
             wake_writer: Condvar::new(),
             durable_seq: watch::channel(0).0,
             applied_seq: watch::channel(0).0,
+            applied_max: AtomicI64::new(0),
             backlog_bytes: AtomicU64::new(0),
             journal_full: AtomicBool::new(false),
             writer_done: AtomicBool::new(false),
@@ -236,6 +239,11 @@ impl Ledger {
             flush_batches_total: shared.flush.batches_total.load(Relaxed),
             last_batch_us: shared.flush.last_batch_us.load(Relaxed),
         }
+    }
+
+    /// How far Postgres has ever been. It has less after it was put back to an earlier point, until it is fed again.
+    pub fn applied_max(&self) -> i64 {
+        self.shared.applied_max.load(Relaxed)
     }
 
     /// Waits until everything appended so far is in Postgres.

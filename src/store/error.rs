@@ -17,6 +17,10 @@ pub enum StoreError {
     /// Postgres refused a statement: a bug, a missing migration or a missing privilege. Trying again does not help.
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
+    /// Postgres has less than it had: it was put back to an earlier point, and the journal is being fed to it again. Try
+    /// again later.
+    #[error("the database was put back to an earlier point and is not yet what it was")]
+    Behind,
     /// A row holds something that the domain does not know; written by a newer version or by hand.
     #[error("unreadable row: {0}")]
     Unreadable(String),
@@ -26,7 +30,7 @@ pub enum StoreError {
 
 impl StoreError {
     pub const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Behind)
     }
 }
 

@@ -5,7 +5,8 @@ mod rows;
 use std::sync::Arc;
 
 use rollcall_core::{
-    InviteId, ParticipantId, RestoredParticipant, Role, SessionEndReason, SessionId, SessionSpec, TenantId, Timestamp,
+    Epoch, InviteId, ParticipantId, RestoredParticipant, Role, SessionEndReason, SessionId, SessionSpec, TenantId,
+    Timestamp,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -61,7 +62,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]; [`StoreError::Unreadable`].
     pub async fn load_session(&self, session: SessionId) -> Result<Option<LoadedSession>, StoreError> {
-        Ok(self.load_sessions(&[session.0]).await?.pop())
+        Ok(self.load_sessions(&[session.0], None).await?.pop())
+    }
+
+    /// As [`Store::load_session`], where Postgres has at least the records of the epoch up to `applied_seq`: somebody who
+    /// was sent away stays away also while a database that was put back to an earlier point is fed again.
+    ///
+    /// # Errors
+    /// [`StoreError::Behind`]; [`StoreError::Unavailable`]; [`StoreError::Unreadable`].
+    pub async fn load_session_whole(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        applied_seq: i64,
+    ) -> Result<Option<LoadedSession>, StoreError> {
+        Ok(self.load_sessions(&[session.0], Some((epoch, applied_seq))).await?.pop())
     }
 
     /// Active sessions by id, at most `limit` of those after `after`. An empty page is the last.
@@ -81,7 +96,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        self.load_sessions(&ids).await
+        self.load_sessions(&ids, None).await
     }
 
     /// # Errors
@@ -184,9 +199,21 @@ impl Store {
         Ok(gone.rows_affected() == 1)
     }
 
-    async fn load_sessions(&self, ids: &[Uuid]) -> Result<Vec<LoadedSession>, StoreError> {
+    async fn load_sessions(
+        &self,
+        ids: &[Uuid],
+        at_least: Option<(Epoch, i64)>,
+    ) -> Result<Vec<LoadedSession>, StoreError> {
         // Session and participants as of one instant.
         let mut tx = self.pool.begin_with("begin isolation level repeatable read read only").await?;
+        if let Some((epoch, least)) = at_least {
+            let applied = sqlx::query_scalar!("select applied_seq from rollcall.node_epochs where epoch = $1", epoch.0)
+                .fetch_optional(&mut *tx)
+                .await?;
+            if applied.unwrap_or(0) < least {
+                return Err(StoreError::Behind);
+            }
+        }
         let rows =
             sqlx::query_file_as!(SessionRow, "src/store/queries/live_sessions.sql", ids).fetch_all(&mut *tx).await?;
         let mut sessions = rows.into_iter().map(LoadedSession::try_from).collect::<Result<Vec<_>, _>>()?;

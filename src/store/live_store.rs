@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use rollcall_core::{InviteId, ParticipantId, SessionId, TenantId, Timestamp};
+use rollcall_core::{Epoch, InviteId, ParticipantId, SessionId, TenantId, Timestamp};
 
 use super::changes::Change;
 use super::{Consumed, LoadedSession, Store, StoreError, StoredInvite};
@@ -12,6 +12,13 @@ pub trait LiveStore: Clone + Send + Sync + 'static {
     fn load_session(
         &self,
         session: SessionId,
+    ) -> impl Future<Output = Result<Option<LoadedSession>, StoreError>> + Send;
+
+    fn load_session_whole(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        applied_seq: i64,
     ) -> impl Future<Output = Result<Option<LoadedSession>, StoreError>> + Send;
 
     fn load_active_sessions(
@@ -57,6 +64,15 @@ pub trait LiveStore: Clone + Send + Sync + 'static {
 impl LiveStore for Store {
     async fn load_session(&self, session: SessionId) -> Result<Option<LoadedSession>, StoreError> {
         Store::load_session(self, session).await
+    }
+
+    async fn load_session_whole(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        applied_seq: i64,
+    ) -> Result<Option<LoadedSession>, StoreError> {
+        Store::load_session_whole(self, session, epoch, applied_seq).await
     }
 
     async fn load_active_sessions(

@@ -29,6 +29,8 @@ pub struct Database {
     /// An earlier point to which it may be put back.
     pub snapshot: Option<Model>,
     pub snapshot_at: Option<Timestamp>,
+    /// How often it was put back. That needs a restart, so nothing under way survives it.
+    pub restores: u64,
 }
 
 /// Postgres as the process of one boot reaches it.
@@ -103,10 +105,15 @@ impl SimulatedStore {
         }
         let (sender, receiver) = oneshot::channel();
         let world = self.world.clone();
+        let restores = world.database().restores;
         let on_the_server = async move {
             world.sleep(there).await;
-            // It may have gone down while the statement was on its way.
-            if fate != Fate::Lost && world.database().down.is_none() {
+            // It may have gone down, or been put back, while the statement was on its way.
+            let is_there = {
+                let database = world.database();
+                database.down.is_none() && database.restores == restores
+            };
+            if fate != Fate::Lost && is_there {
                 let now = world.now();
                 let done = work(&mut world.database().model, now);
                 sender.send(done).ok();
@@ -200,6 +207,19 @@ impl LedgerStore for SimulatedStore {
 impl LiveStore for SimulatedStore {
     async fn load_session(&self, session: SessionId) -> Result<Option<LoadedSession>, StoreError> {
         self.call("store.load_session", move |model, now| model.load_session(session, now)).await
+    }
+
+    async fn load_session_whole(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        applied_seq: i64,
+    ) -> Result<Option<LoadedSession>, StoreError> {
+        let load = move |model: &mut Model, now| {
+            let is_whole = model.applied_seq(epoch).unwrap_or(0) >= applied_seq;
+            is_whole.then(|| model.load_session(session, now))
+        };
+        self.call("store.load_session", load).await?.ok_or(StoreError::Behind)
     }
 
     async fn load_active_sessions(

@@ -152,6 +152,7 @@ fn restore(world: &World) {
     let taken_at = {
         let mut database = world.database();
         database.model = snapshot;
+        database.restores += 1;
         database.snapshot_at.take().expect("a snapshot has an instant")
     };
     let mut truth = world.truth();
