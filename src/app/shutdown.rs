@@ -31,6 +31,8 @@ pub(super) async fn end(app: App) {
         () = tokio::time::sleep(patience) => warn!("not every connection ended in time"),
         () = hard.cancelled() => {}
     }
+    // When people were last active: what the connections that closed since the last mark leave behind.
+    app.hub.mark_evidence();
     flush(&app).await;
     app.sockets_over.cancel();
     app.lifecycle.soft.cancel();

@@ -392,6 +392,7 @@ impl Process {
             }
         };
         self.clock.timeout(patience, all_gone).await.ok();
+        self.hub.mark_evidence();
         self.ledger.close();
         self.writer.notify_one();
         self.finish.cancel();

@@ -28,6 +28,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (501, "as 182, with a slow network"),
     (523, "a join that was not durable in time gave its use of an invite back, but reached the books"),
     (613, "as 182, among many connections"),
+    (26_908, "what somebody did in the last second before a restart did not keep the session from being idle"),
+    (30_114, "somebody who was sent away came back while a restored database was not yet fed again"),
 ];
 
 /// What many seeds came to.
