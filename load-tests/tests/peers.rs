@@ -28,10 +28,16 @@ fn floors_are_measured_with_clients_in_several_processes() {
         for turn in turns {
             assert!(turn["saturated_per_s"].as_f64().is_some_and(|rate| rate > 100.0), "{turn}");
             assert!(turn["ping_p99_us"].as_f64().is_some_and(|micros| micros > 0.0), "{turn}");
+            assert!(turn["ping_cpu_us"].as_f64().is_some_and(|micros| micros > 0.0), "{turn}");
             assert_eq!(turn["room"], Value::Null, "floors have no rooms");
         }
     }
-    assert_eq!(systems[0]["ping_cpu_to_library"], 1.0);
+    // On a machine that is busy with other things every turn may be void, and then there is no ratio.
+    let is_sound = |system: &Value| {
+        system["turns"].as_array().is_some_and(|turns| turns.iter().any(|turn| turn["void"].is_null()))
+    };
+    let ratio = if is_sound(&systems[0]) { Value::from(1.0) } else { Value::Null };
+    assert_eq!(systems[0]["ping_cpu_to_library"], ratio, "{table}");
 }
 
 #[test]

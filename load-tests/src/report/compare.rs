@@ -113,8 +113,8 @@ fn change(old: &Figure, new: &Figure, tolerance: f64) -> Change {
     }
 }
 
-/// The smallest difference that a unit can show: timers of the loader tick in milliseconds, the kernel counts processor
-/// time in hundredths of a second, an allocator grows in steps.
+/// The smallest difference that a unit can show: timers of the loader tick in milliseconds, an allocator grows in
+/// steps.
 fn grain(unit: &str) -> f64 {
     match unit {
         "ms" | "µs" | "%" => 1.0,
