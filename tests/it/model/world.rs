@@ -1,27 +1,28 @@
 //! The two databases, the nodes that feed both of them, and the steps of a history.
 
+mod control;
+mod nodes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rollcall::ledger::{JournalRead, recover};
-use rollcall::store::audit::{self, ControlEvent};
+use rollcall::store::audit;
 use rollcall::store::mapping::{from_utc, to_utc};
 use rollcall::store::sessions::{self, SessionRow};
-use rollcall::store::{BatchOutcome, EpochState, Store, StoredInvite, apply_or_set_aside, invites, participants};
+use rollcall::store::{Store, StoredInvite, invites};
 use rollcall_core::{
-    Actor, CloseProof, Command, ConnectionClock, Epoch, InviteId, Join, LeaveReason, Member, ParticipantId, Record,
-    Role, Session, SessionEndReason, SessionId, SessionSpec, TenantId, Testimony, Timestamp,
+    Actor, CloseProof, Command, ConnectionClock, InviteId, Join, LeaveReason, Member, ParticipantId, Role, Session,
+    SessionEndReason, SessionId, SessionSpec, TenantId, Testimony, Timestamp,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::model::Model;
 use super::model::batch::POISON;
-use super::model::cleanup::CleanUp;
 use super::node::Node;
-use super::plan::{Change, Frame, INVITES, NODES, Order, SESSIONS, Step};
+use super::plan::{Frame, INVITES, NODES, SESSIONS, Step};
 use super::tables;
 use crate::support::Database;
 
@@ -296,282 +297,6 @@ impl World {
             clock.hear(self.now);
         }
         self.nodes[node].apply(session, Command::Closed { member, reason, proof }, self.now);
-    }
-
-    // --- the control plane ---
-
-    async fn control(&mut self, session: usize, change: Change) {
-        match change {
-            Change::End => self.end(session).await,
-            Change::Extend { by_s } => self.extend(session, Duration::from_secs(by_s)).await,
-            Change::Recover => self.recover(session).await,
-            Change::Bar { person } => self.bar(session, person).await,
-            Change::Revoke { invite } => self.revoke(invite).await,
-        }
-    }
-
-    async fn end(&mut self, session: usize) {
-        let (id, at) = (session_id(session), self.now);
-        let node = &self.nodes[session % NODES];
-        let live = node.sessions.get(&id).is_some_and(|live| live.ended().is_none());
-        let mut transaction = self.store.begin().await.expect("begins");
-        let ended = sessions::end(&mut transaction, self.tenant, id, to_utc(at)).await.expect("answers");
-        if ended {
-            if !live {
-                participants::leave_all(&mut transaction, self.tenant, id, to_utc(at)).await.expect("answers");
-            }
-            let event = self.event(id, None, "session_ended", json!({ "reason": "completed" }));
-            audit::log_control(&mut transaction, event).await.expect("logs");
-        }
-        audit::commit(transaction).await.expect("commits");
-        assert_eq!(self.model.end_session(id, live, &Actor::Operator, at), ended);
-        if ended {
-            self.apply(session, end_command(SessionEndReason::Completed, at));
-        }
-    }
-
-    async fn extend(&mut self, session: usize, by: Duration) {
-        let (id, at) = (session_id(session), self.now);
-        let node = &self.nodes[session % NODES];
-        let Some(live) = node.sessions.get(&id).filter(|live| live.ended().is_none()) else { return };
-        let (hold_until, expires_at) = live.extended_by(by);
-        let mut transaction = self.store.begin().await.expect("begins");
-        let row = sessions::get_for_update(&mut transaction, self.tenant, id).await.expect("answers");
-        let extended = match row.filter(SessionRow::is_active) {
-            None => false,
-            Some(mut row) => {
-                (row.hold_until, row.expires_at) = (to_utc(hold_until), expires_at.map(to_utc));
-                sessions::update(&mut transaction, &row).await.expect("updates");
-                let event = self.event(id, None, "session_extended", json!({}));
-                audit::log_control(&mut transaction, event).await.expect("logs");
-                true
-            }
-        };
-        audit::commit(transaction).await.expect("commits");
-        assert_eq!(self.model.extend_session(id, (hold_until, expires_at), &Actor::Operator, at), extended);
-        if extended {
-            self.apply(session, Command::Hold { hold_until, expires_at });
-        }
-    }
-
-    async fn recover(&mut self, session: usize) {
-        let (id, at) = (session_id(session), self.now);
-        let expires_at = (session % 2 == 1).then(|| at + Duration::from_secs(1_800));
-        let mut transaction = self.store.begin().await.expect("begins");
-        let row = sessions::get_for_update(&mut transaction, self.tenant, id).await.expect("answers");
-        let is_ended = row.is_some_and(|row| !row.is_active());
-        if is_ended {
-            let expires_at = expires_at.map(to_utc);
-            sessions::recover(&mut transaction, self.tenant, id, to_utc(at), expires_at).await.expect("answers");
-            let event = self.event(id, None, "session_recovered", json!({}));
-            audit::log_control(&mut transaction, event).await.expect("logs");
-        }
-        audit::commit(transaction).await.expect("commits");
-        assert_eq!(self.model.recover_session(id, expires_at, &Actor::Operator, at), is_ended);
-        let node = &mut self.nodes[session % NODES];
-        if is_ended && node.sessions.get(&id).is_none_or(|live| live.ended().is_some()) {
-            if node.sessions.get(&id).is_some_and(|live| !live.is_finished()) {
-                node.apply(id, Command::Recover { expires_at }, at);
-            } else {
-                let loaded = self.store.load_session(id).await.expect("answers");
-                assert_eq!(self.model.load_session(id, wall()), loaded);
-                node.adopt(loaded.expect("there is one"), at);
-            }
-        }
-    }
-
-    async fn bar(&mut self, session: usize, person: usize) {
-        let (id, participant, at) = (session_id(session), participant_id(session, person), self.now);
-        let mut transaction = self.store.begin().await.expect("begins");
-        sessions::get_for_update(&mut transaction, self.tenant, id).await.expect("answers");
-        let barred = participants::bar(&mut transaction, self.tenant, id, participant, to_utc(at)).await;
-        let barred = barred.expect("answers") == participants::Barred::Now;
-        if barred {
-            let event = self.event(id, Some(participant), "participant_barred", json!({}));
-            audit::log_control(&mut transaction, event).await.expect("logs");
-        }
-        audit::commit(transaction).await.expect("commits");
-        assert_eq!(self.model.bar_participant(id, participant, &Actor::Operator, at), barred);
-    }
-
-    async fn revoke(&mut self, invite: usize) {
-        let (id, session, at) = (invite_id(invite), session_id(invite % SESSIONS), self.now);
-        let mut transaction = self.store.begin().await.expect("begins");
-        let row = invites::get_for_update(&mut transaction, self.tenant, id).await.expect("answers");
-        let was_good = row.is_some_and(|row| row.revoked_at.is_none());
-        if was_good {
-            invites::revoke(&mut transaction, self.tenant, id, to_utc(at)).await.expect("revokes");
-            let event = self.event(session, None, "invite_revoked", json!({ "invite_id": id }));
-            audit::log_control(&mut transaction, event).await.expect("logs");
-        }
-        audit::commit(transaction).await.expect("commits");
-        assert_eq!(self.model.revoke_invite(id, &Actor::Operator, at), was_good);
-        self.apply(invite % SESSIONS, Command::RevokeInvite { invite: id });
-    }
-
-    async fn consume(&mut self, invite: usize, person: usize) {
-        let (id, participant) = (invite_id(invite), participant_id(invite % SESSIONS, person));
-        let consumed = self.store.consume_invite(id, participant, self.now).await.ok();
-        assert_eq!(self.model.consume_invite(id, participant, self.now), consumed);
-        let revoked = self.store.is_invite_revoked(id).await.expect("answers");
-        assert_eq!(self.model.is_invite_revoked(id), revoked);
-    }
-
-    fn event<'a>(
-        &self,
-        session: SessionId,
-        participant: Option<ParticipantId>,
-        event_type: &'static str,
-        metadata: Value,
-    ) -> ControlEvent<'a> {
-        let (tenant, session, at) = (self.tenant, Some(session), to_utc(self.now));
-        ControlEvent { tenant, session, participant, event_type, actor: &Actor::Operator, metadata, at }
-    }
-
-    // --- nodes ---
-
-    async fn start(&mut self, node: usize) {
-        // The journal keeps a tail of the epoch that is running, so a copy is good for as long as nobody restarts.
-        if let Some((copy, _)) = self.copy.take() {
-            copy.discard().await;
-        }
-        let name = self.nodes[node].name.clone();
-        let epoch = self.store.open_epoch(&name, self.now, LEASE).await.expect("opens");
-        assert_eq!(self.model.open_epoch(&name, self.now, LEASE, wall()), epoch);
-        let loaded = self.store.load_active_sessions(None, 100).await.expect("answers");
-        assert_eq!(self.model.load_active_sessions(None, 100, wall()), loaded);
-        let is_ours = |session: SessionId| session.0.as_u128() as usize % NODES == node;
-        let loaded = loaded.into_iter().filter(|loaded| is_ours(loaded.spec.session)).collect();
-        self.nodes[node].start(epoch, loaded, self.now);
-        let expired_before = self.now - Duration::from_secs(60);
-        let invites = self.store.load_live_invites(None, expired_before, 100).await.expect("answers");
-        assert_eq!(self.model.load_live_invites(None, expired_before, 100), invites);
-    }
-
-    async fn flush(&mut self, node: usize, rows: usize, order: Order) {
-        let epoch = self.nodes[node].epoch;
-        let applied = self.store.applied_seq(epoch).await.expect("answers");
-        assert_eq!(self.model.applied_seq(epoch), applied);
-        let Some(applied) = applied else { return self.reinstate(node).await };
-        let (after, rows) = match order {
-            Order::Next => (applied, rows),
-            Order::Overlapping(back) => ((applied - back).max(0), rows + back as usize),
-            Order::Again(back) => ((applied - back).max(0), back.min(applied) as usize),
-            Order::Early(skipped) => (applied + skipped, rows),
-        };
-        let batch = self.nodes[node].reader.read(epoch, after, rows).expect("readable");
-        if batch.records.is_empty() {
-            let renewed =
-                rollcall::store::epochs::renew_lease(self.connection.as_mut().expect("connected"), epoch, LEASE).await;
-            assert_eq!(self.model.renew_lease(epoch, LEASE, wall()), renewed.expect("answers"));
-        } else {
-            self.send(epoch, batch.first_seq, &batch.records).await;
-        }
-    }
-
-    /// A batch from an epoch that is over.
-    async fn late(&mut self, node: usize, rows: usize) {
-        let node = &self.nodes[node];
-        let earlier = node.over.iter().chain(&node.written).filter(|(epoch, _)| **epoch < node.epoch);
-        let Some((epoch, records)) = earlier.max_by_key(|(epoch, _)| **epoch) else { return };
-        let (epoch, first) = (*epoch, records.len().saturating_sub(rows));
-        let mut records = records[first..].to_vec();
-        // And one that nobody ever sent.
-        records.extend(records.last().cloned());
-        self.send(epoch, first as i64 + 1, &records).await;
-    }
-
-    async fn send(&mut self, epoch: Epoch, first_seq: i64, records: &[Record]) {
-        let (outcome, refused) =
-            apply_or_set_aside(self.connection.as_mut().expect("connected"), epoch, first_seq, records, LEASE)
-                .await
-                .expect("answers");
-        let expected = self.model.apply_batch(epoch, first_seq, records, LEASE, wall());
-        assert_eq!(expected.1, refused);
-        match (expected.0, outcome) {
-            // Where a batch was split, only the rows of its last part are told.
-            (BatchOutcome::Applied { .. }, BatchOutcome::Applied { .. }) if refused > 0 => {}
-            (expected, outcome) => assert_eq!(expected, outcome),
-        }
-    }
-
-    async fn crash(&mut self, node: usize, loses_memory: bool) {
-        if !loses_memory {
-            self.nodes[node].write();
-        }
-        let name = self.nodes[node].name.clone();
-        self.reinstate(node).await;
-        let Node { journal, written, .. } = &mut self.nodes[node];
-        let report = recover(journal, &self.store, &name, MARK_INTERVAL, LEASE, self.now).await.expect("recovers");
-        let spans_closed = self.model.recover(&name, written, MARK_INTERVAL, LEASE, wall());
-        assert_eq!(spans_closed, report.spans_closed);
-        self.nodes[node].forget();
-        self.start(node).await;
-    }
-
-    async fn drain(&mut self, node: usize) {
-        let now = self.now;
-        let sessions: Vec<_> = self.nodes[node].sessions.keys().copied().collect();
-        for session in sessions {
-            self.nodes[node].apply(session, Command::Drain, now);
-        }
-        let closes: Vec<_> = self.nodes[node].opened.iter().map(|opened| (opened.session, opened.member)).collect();
-        for (session, member) in closes {
-            let proof = if member.connection.counter % 2 == 0 { CloseProof::Observed } else { CloseProof::Silent };
-            let close = Command::Closed { member, reason: LeaveReason::Closed, proof };
-            self.nodes[node].apply(session, close, now);
-        }
-        self.nodes[node].write();
-        self.reinstate(node).await;
-        self.flush(node, usize::MAX >> 1, Order::Next).await;
-        let epoch = self.nodes[node].epoch;
-        let closed = self.store.close_epoch(epoch, EpochState::Drained).await.expect("answers");
-        assert_eq!(self.model.close_epoch(epoch, EpochState::Drained, wall()), closed);
-        self.start(node).await;
-    }
-
-    async fn lapse(&mut self, node: usize) {
-        let epoch = self.nodes[node].epoch;
-        let long_ago = wall() - Duration::from_secs(3 * 86_400);
-        sqlx::query("update rollcall.node_epochs set lease_until = $2 where epoch = $1")
-            .bind(epoch.0)
-            .bind(to_utc(long_ago))
-            .execute(&self.database.pool)
-            .await
-            .expect("updates");
-        if let Some(row) = self.model.epochs.get_mut(&epoch) {
-            row.lease_until = long_ago;
-        }
-    }
-
-    async fn clean_up(&mut self, inactivity_s: u64, sessions_max: usize, gives_up_on_lost: bool) {
-        let lost_after = if gives_up_on_lost { Duration::from_millis(1) } else { Duration::from_secs(86_400) };
-        let request = CleanUp {
-            inactivity: Duration::from_secs(inactivity_s),
-            sessions_max,
-            lost_after,
-            up_since: self.up_since,
-        };
-        let ended: Vec<Uuid> = sqlx::query_scalar(
-            "select c.session_id from (select set_config('rollcall.epoch_lost_after', $1, true)) x,
-                    lateral rollcall.cleanup_inactive_sessions(make_interval(secs => $2), $3) c
-             where x is not null order by 1",
-        )
-        .bind(format!("{} ms", lost_after.as_millis()))
-        .bind(inactivity_s as f64)
-        .bind(sessions_max as i32)
-        .fetch_all(&self.database.pool)
-        .await
-        .expect("cleans up");
-        let expected = self.model.clean_up(request, wall());
-        assert_eq!(expected.iter().map(|session| session.0).collect::<Vec<_>>(), ended);
-        // As the feed tells the nodes.
-        for session in expected {
-            let place = (session.0.as_u128() - FIRST_SESSION) as usize;
-            if let Some((at, reason)) = self.model.sessions.get(&session).and_then(|row| row.ended) {
-                self.apply(place, end_command(reason, at));
-            }
-        }
     }
 
     // --- the database as a whole ---
