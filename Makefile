@@ -11,6 +11,9 @@ export SQLX_OFFLINE := true
 export PROPTEST_RNG_SEED ?= 1
 
 CARGO := cargo
+# The server as `cargo test --workspace` has built it. A build of its package alone has other features of the same crates, and
+# builds nearly all of them a second time.
+BUILD_SERVER := $(CARGO) build --workspace --test it
 # Where Debian, RPM distributions and Homebrew put the server programs; `rollcall db doctor` searches the same places.
 POSTGRES_PLACES := /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/bin /usr/local/pgsql/bin \
 	/opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin
@@ -32,17 +35,17 @@ test: need-cargo need-postgres need-node need-chromium ## Run every check and ev
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --workspace
-	$(CARGO) test --package rollcall --features planted-bugs --test simulation -- --exact planted::hunt::the_quick_ones_are_found
+	$(CARGO) test --workspace --features rollcall/planted-bugs --test simulation -- --exact planted::hunt::the_quick_ones_are_found
 	$(MAKE) test-sdk
 
 .PHONY: test-sdk
 test-sdk: need-cargo need-postgres need-node need-chromium ## Run the tests of the browser client, in Chromium too
-	$(CARGO) build --package rollcall
+	$(BUILD_SERVER)
 	cd sdk && npm ci --no-audit --no-fund && npm test
 
 .PHONY: docs
 docs: need-cargo ## Write the generated documents anew
-	$(CARGO) build
+	$(BUILD_SERVER)
 	./target/debug/rollcall config doc > target/CONFIGURATION.md && mv target/CONFIGURATION.md docs/CONFIGURATION.md
 	./target/debug/rollcall config doc --format toml > target/example.toml && mv target/example.toml rollcall.example.toml
 
@@ -96,7 +99,7 @@ fuzz: need-cargo ## Fuzz whatever strangers, operators or a disk hand to the ser
 
 .PHONY: schemathesis
 schemathesis: need-cargo need-postgres ## Try every call of the OpenAPI document with good and bad inputs; SECONDS_MAX bounds it
-	$(CARGO) build
+	$(BUILD_SERVER)
 	bash scripts/schemathesis.sh $(ARGS)
 
 .PHONY: deny

@@ -11,12 +11,12 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The server of the same profile. Cargo hands a test only the programs of its own package, so it is built here; when it
-/// is built already that takes no time.
+/// The server of the same profile. Cargo hands a test only the programs of its own package, so it is built here, as
+/// `cargo test --workspace` does: after that it takes no time.
 pub fn server() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_rollcall-load")).with_file_name("rollcall");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--package", "rollcall", "--bin", "rollcall"]);
+    cargo.args(["build", "--workspace", "--test", "it"]);
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).env("SQLX_OFFLINE", "true");
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
