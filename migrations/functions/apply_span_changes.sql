@@ -178,6 +178,10 @@ begin
                coalesce(c.first_day, least(f.first_day, min(d.day) over (partition by d.session_id, d.participant_id)))
                    as first_day,
                -- An earlier day than known, or a day that empties: the first days are put right afterwards.
+               (coalesce(c.covered_us, 0) + d.covered_us + 999999) / 1000000
+                   - (coalesce(c.covered_us, 0) + 999999) / 1000000 as whole_seconds,
+               (coalesce(c.covered_us, 0) + d.covered_us + 59999999) / 60000000
+                   - (coalesce(c.covered_us, 0) + 59999999) / 60000000 as participant_minutes,
                d.day < f.first_day or coalesce(c.connections, 0) + d.connections = 0 or c.connections = 0 as stirred
         from person_day d
         left join lateral (select o.* from rollcall.participant_coverage o
@@ -206,7 +210,11 @@ begin
     ), session_day as (
         select p.tenant_id, p.session_id, p.day, sum(p.covered_us)::bigint as covered_us,
                sum((p.connections_before + p.connections > 0)::integer - (p.connections_before > 0)::integer)
-                   as participants
+                   as participants,
+               min(p.starts_at) as starts_at, max(p.ends_at) as ends_at, sum(p.connections) as connections,
+               sum(p.connected_us) as connected_us, sum(p.uncertainty_us) as uncertainty_us,
+               sum(p.connection_minutes) as connection_minutes, sum(p.whole_seconds) as whole_seconds,
+               sum(p.participant_minutes) as participant_minutes
         from person p group by p.tenant_id, p.session_id, p.day
     ), meeting as materialized (
         select d.*, coalesce(u.covered_us, 0) as covered_us_before, coalesce(u.participants, 0) as participants_before,
@@ -218,12 +226,23 @@ begin
         left join lateral (select min(o.first_day) as first_day from rollcall.session_usage_day o
                            where o.session_id = d.session_id) f on true
     ), write_meetings as (
-        insert into rollcall.session_usage_day as u (session_id, day, tenant_id, first_day, participants, covered_us)
-        select m.session_id, m.day, m.tenant_id, m.first_day, m.participants, m.covered_us
+        insert into rollcall.session_usage_day as u
+            (session_id, day, tenant_id, first_day, first_at, last_at, participants, covered_us, connections, connected_us,
+             uncertainty_us, whole_seconds, connection_minutes, participant_minutes)
+        select m.session_id, m.day, m.tenant_id, m.first_day, m.starts_at, m.ends_at, m.participants, m.covered_us,
+               m.connections, m.connected_us, m.uncertainty_us, m.whole_seconds, m.connection_minutes, m.participant_minutes
         from meeting m order by m.session_id, m.day
         on conflict (session_id, day) do update
-        set participants = u.participants + excluded.participants,
-            covered_us = u.covered_us + excluded.covered_us
+        set first_at = least(u.first_at, excluded.first_at),
+            last_at = greatest(u.last_at, excluded.last_at),
+            participants = u.participants + excluded.participants,
+            covered_us = u.covered_us + excluded.covered_us,
+            connections = u.connections + excluded.connections,
+            connected_us = u.connected_us + excluded.connected_us,
+            uncertainty_us = u.uncertainty_us + excluded.uncertainty_us,
+            whole_seconds = u.whole_seconds + excluded.whole_seconds,
+            connection_minutes = u.connection_minutes + excluded.connection_minutes,
+            participant_minutes = u.participant_minutes + excluded.participant_minutes
     ), day_sum as (
         select x.tenant_id, x.day,
                sum(x.sessions) as sessions, sum(x.sessions_new) as sessions_new, sum(x.participants) as participants,
@@ -235,12 +254,7 @@ begin
         from (select p.tenant_id, p.day, 0 as sessions, 0 as sessions_new, a.step as participants,
                      case when p.first_day = p.day then a.step else 0 end as participants_new, p.connections, p.carried,
                      p.connected_us, p.covered_us, p.uncertainty_us,
-                     (p.covered_us_before + p.covered_us + 999999) / 1000000
-                         - (p.covered_us_before + 999999) / 1000000 as whole_seconds,
-                     p.connection_minutes,
-                     (p.covered_us_before + p.covered_us + 59999999) / 60000000
-                         - (p.covered_us_before + 59999999) / 60000000 as participant_minutes,
-                     0 as session_minutes
+                     p.whole_seconds, p.connection_minutes, p.participant_minutes, 0 as session_minutes
               from person p,
                    lateral (select (p.connections_before + p.connections > 0)::integer
                                    - (p.connections_before > 0)::integer as step) a
@@ -289,3 +303,23 @@ $$;
 
 comment on function rollcall.apply_span_changes(rollcall.span_change[], bigint) is
     'Internal: brings closed spans that came, went or moved into coverage, usage and adjustments.';
+
+-- Rows from before sessions had more than two sums. Nobody counts meanwhile.
+do $$
+begin
+    if exists (select from rollcall.session_usage_day u where u.first_at is null) then
+        lock table rollcall.session_usage_day in share row exclusive mode;
+        update rollcall.session_usage_day u
+        set first_at = c.first_at, last_at = c.last_at, connections = c.connections, connected_us = c.connected_us,
+            uncertainty_us = c.uncertainty_us, whole_seconds = c.whole_seconds, connection_minutes = c.connection_minutes,
+            participant_minutes = c.participant_minutes
+        from (select p.session_id, p.day, min(p.first_at) as first_at, max(p.last_at) as last_at,
+                     sum(p.connections) as connections, sum(p.connected_us) as connected_us,
+                     sum(p.uncertainty_us) as uncertainty_us, sum((p.covered_us + 999999) / 1000000) as whole_seconds,
+                     sum(p.connection_minutes) as connection_minutes,
+                     sum((p.covered_us + 59999999) / 60000000) as participant_minutes
+              from rollcall.participant_coverage p group by p.session_id, p.day) c
+        where u.first_at is null and c.session_id = u.session_id and c.day = u.day;
+    end if;
+end
+$$;

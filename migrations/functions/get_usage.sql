@@ -1,9 +1,10 @@
 -- Usage of a tenant by day, session or participant, or of tenants as wholes. Rounding happens once in each row of the
 -- answer: a connection over midnight is two connections when grouped by day.
 --
--- Whole days (UTC) come out of usage_day, so that they cost the same however busy they were; everything else out of
--- participant_coverage by usage_parts(). What open connections add until now is the difference of two looks at their
--- sessions, with and without the open ones.
+-- Whole days (UTC) come out of usage_day, so that they cost the same however busy they were; other days, and the tenant as a
+-- whole, session by session (usage_stays); what names sessions or participants, or has a grace, out of participant_coverage
+-- (usage_parts). What open connections add to whole days until now is the difference of two looks at their sessions, with
+-- and without the open ones.
 drop function if exists rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text);
 drop function if exists rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text, interval);
 
@@ -30,6 +31,8 @@ declare
     -- Buckets v_flat to v_flat_to are whole days (UTC).
     v_flat integer;
     v_flat_to integer;
+    -- Whether nothing in the answer needs single participants.
+    v_by_stays boolean;
 begin
     perform rollcall.check_arguments(coalesce(p_rounding, 'null'), coalesce(p_tz, 'null'), p_from, p_to, p_grace);
     if p_group is null or p_group not in ('day', 'session', 'participant', 'tenant') then
@@ -57,6 +60,7 @@ begin
         into v_bounds, v_days from rollcall.time_buckets('day', p_tz, p_from, p_to) d;
     end if;
     v_last := cardinality(v_bounds) - 1;
+    v_by_stays := p_group in ('day', 'tenant') and v_grace = interval '0';
     v_flat := v_last + 1;
     v_flat_to := v_last;
     if p_group = 'day' and v_grace = interval '0'
@@ -73,15 +77,25 @@ begin
     with open (sessions) as materialized (
         select case when v_flat <= v_flat_to
                     then rollcall.open_sessions(p_tenant_id, v_bounds[v_flat], v_bounds[v_flat_to + 1]) end
-    ), part as (
-        select 1 as sign, u.bucket, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us,
-               u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
-        from rollcall.usage_parts(p_tenant_id, v_bounds[1:v_flat], v_grace) u
+    ), range (shift, bounds) as (
+        -- What is not whole days: all of it, or what comes before and after them.
+        select 0, v_bounds[1:v_flat]
         union all
-        select 1, u.bucket + v_flat_to, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us,
+        select v_flat_to, v_bounds[v_flat_to + 1:v_last + 1] where v_flat <= v_flat_to
+    ), stay as materialized (
+        select r.shift, r.bounds, u.*
+        from range r, lateral rollcall.usage_stays(p_tenant_id, r.bounds) u
+        where v_by_stays
+    ), part as (
+        select 1 as sign, u.bucket + r.shift as bucket, u.session_id, u.participant_id, u.connections, u.connected_us,
+               u.covered_us, u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
+        from range r, lateral rollcall.usage_parts(p_tenant_id, r.bounds, v_grace) u
+        where not v_by_stays
+        union all
+        select 1, u.bucket + s.shift, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us,
                u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
-        from rollcall.usage_parts(p_tenant_id, v_bounds[v_flat_to + 1:v_last + 1], v_grace) u
-        where v_flat <= v_flat_to
+        from stay s, lateral rollcall.usage_pieces(s.others, s.bounds, true, v_grace) u
+        where s.bucket = 0 and cardinality(s.others) > 0
         union all
         select x.sign, u.bucket + v_flat - 1, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us,
                u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
@@ -117,6 +131,18 @@ begin
                sum(m.sign * m.covered_us) as covered_us, sum(m.sign * m.billable_us) as billable_us,
                sum(m.sign * m.units) as units, sum(m.sign * m.uncertainty_us) as uncertainty_us, bool_or(m.is_open) as is_open
         from meeting m group by 1, 2, 3
+        union all
+        select s.bucket + s.shift, null, null, s.sessions, s.participants, s.connections, s.connected_us, s.covered_us,
+               s.covered_us,
+               case p_rounding
+                   when 'exact' then s.covered_us::numeric / 1000000
+                   when 'second' then s.whole_seconds
+                   when 'minute_per_connection' then s.connection_minutes
+                   when 'minute_per_participant' then s.participant_minutes
+                   else s.session_minutes
+               end,
+               s.uncertainty_us, false
+        from stay s where s.bucket > 0
         union all
         select v_flat + (u.day - v_days[v_flat]), null, null, sum(u.sessions), sum(u.participants), sum(u.connections),
                sum(u.connected_us), sum(u.covered_us), sum(u.covered_us),

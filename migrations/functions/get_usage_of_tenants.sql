@@ -1,7 +1,7 @@
--- One row for each tenant with usage in the period. Whole days (UTC), exact and without grace, come out of usage_day; all
--- else tenant by tenant.
+-- One row for each tenant with usage in the period. Whole days (UTC), exact and without grace, come out of usage_day, and what
+-- the period has of a day before and after them session by session; all else tenant by tenant.
 --
--- Over several days the sums are put together without looking at the sessions: new ones of each day and, once each, those
+-- Over several whole days the sums are put together without looking at the sessions: new ones of each day and, once each, those
 -- that were there before the period; connections of each day less those carried over, and those carried into the first.
 drop function if exists rollcall.get_usage_of_tenants(timestamptz, timestamptz, text, interval);
 
@@ -14,17 +14,34 @@ create function rollcall.get_usage_of_tenants(p_from timestamptz, p_to timestamp
     set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
-    v_day date := (p_from at time zone 'UTC')::date;
-    v_day_to date := (p_to at time zone 'UTC')::date;
-    v_open uuid[];
+    -- Whole days (UTC), and the days before and after them that the period cuts.
+    v_whole timestamptz := date_bin('24 hours', p_from + interval '24 hours' - interval '1 microsecond', 'epoch');
+    v_whole_to timestamptz := date_bin('24 hours', p_to, 'epoch');
+    v_day date := (v_whole at time zone 'UTC')::date;
+    v_day_to date := (v_whole_to at time zone 'UTC')::date;
+    v_head date := case when p_from < v_whole then v_day - 1 end;
+    v_tail date := case when p_to > v_whole_to then v_day_to end;
+    v_others uuid[];
     v_slow uuid[];
 begin
-    if p_rounding = 'exact' and date_bin('24 hours', p_from, 'epoch') = p_from and date_bin('24 hours', p_to, 'epoch') = p_to then
-        v_slow := array(select t.tenant_id from rollcall.tenants t where coalesce(p_grace, t.reconnect_grace) > interval '0');
-    else
-        v_slow := array(select t.tenant_id from rollcall.tenants t);
-    end if;
-    v_open := rollcall.open_sessions(null, p_from, p_to);
+    v_slow := array(select t.tenant_id from rollcall.tenants t
+                    where p_rounding <> 'exact' or v_whole >= v_whole_to
+                       or coalesce(p_grace, t.reconnect_grace) > interval '0');
+    -- Sessions that do not fit: with open connections, across an end of the period or of its whole days, or counted twice
+    -- when a cut day and the rest are put together.
+    v_others := array(
+        select o.session_id from unnest(rollcall.open_sessions(null, p_from, p_to)) as o (session_id)
+        union
+        select u.session_id
+        from rollcall.tenants t, (values (v_head), (v_tail)) as e (day),
+             lateral (select o.* from rollcall.session_usage_day o
+                      where o.tenant_id = t.tenant_id and o.day = e.day and o.participants > 0 offset 0) u
+        where (u.day = v_head and ((u.first_at < p_from and u.last_at > p_from) or u.last_at = v_whole))
+           or (u.day = v_tail and ((u.first_at < p_to and u.last_at > p_to) or u.first_at = v_whole_to))
+        union
+        select u.session_id from rollcall.session_usage_day u
+        where u.day > u.first_day and u.day between coalesce(v_head, v_day) and coalesce(v_tail, v_day_to - 1)
+          and u.participants > 0 and (u.day = v_head or u.day = v_tail or u.first_day = v_head));
     return query
     with slow as (
         select u.* from unnest(v_slow) as t (tenant_id),
@@ -34,20 +51,35 @@ begin
                sum(u.connections) - coalesce(sum(u.connections_carried) filter (where u.day > v_day), 0) as connections,
                sum(u.connected_us) as connected_us, sum(u.covered_us) as covered_us, sum(u.uncertainty_us) as uncertainty_us
         from rollcall.usage_day u
-        where u.day >= v_day and u.day < v_day_to and cardinality(v_slow) < (select count(*) from rollcall.tenants)
+        where u.day >= v_day and u.day < v_day_to
+        group by u.tenant_id
+    ), cut as (
+        select u.tenant_id, count(*) as sessions, sum(u.participants) as participants, sum(u.connections) as connections,
+               sum(u.connected_us) as connected_us, sum(u.covered_us) as covered_us, sum(u.uncertainty_us) as uncertainty_us
+        from rollcall.tenants t, (values (v_head), (v_tail)) as e (day),
+             lateral (select o.* from rollcall.session_usage_day o
+                      where o.tenant_id = t.tenant_id and o.day = e.day and o.participants > 0 offset 0) u
+        where u.first_at >= p_from and u.first_at < p_to and u.session_id not in (select o.session_id from unnest(v_others) as o (session_id))
         group by u.tenant_id
     ), piece as (
-        select x.sign, u.tenant_id, u.session_id, count(*) as participants, sum(u.connections) as connections,
+        -- What the others have in the period, less what of that is in the whole days already.
+        select 1 as sign, u.tenant_id, u.session_id, count(*) as participants, sum(u.connections) as connections,
                sum(u.connected_us) as connected_us, sum(u.covered_us) as covered_us,
                sum(u.uncertainty_us) as uncertainty_us, bool_or(u.is_open) as is_open
-        from (values (1, true), (-1, false)) as x (sign, with_open),
-             lateral rollcall.usage_pieces(v_open, array[p_from, p_to], x.with_open, interval '0') u
-        where cardinality(v_open) > 0
-        group by x.sign, u.tenant_id, u.session_id
+        from rollcall.usage_pieces(v_others, array[p_from, p_to], true, interval '0') u
+        group by u.tenant_id, u.session_id
+        union all
+        select -1, u.tenant_id, u.session_id, count(*), sum(u.connections), sum(u.connected_us), sum(u.covered_us),
+               sum(u.uncertainty_us), false
+        from rollcall.usage_pieces(v_others, array[v_whole, v_whole_to], false, interval '0') u
+        group by u.tenant_id, u.session_id
     ), summed as (
         select f.tenant_id, f.sessions, f.participants, f.connections, f.connected_us, f.covered_us, f.uncertainty_us,
                false as is_open
         from flat f
+        union all
+        select c.tenant_id, c.sessions, c.participants, c.connections, c.connected_us, c.covered_us, c.uncertainty_us, false
+        from cut c
         union all
         select p.tenant_id, sum(p.sign), sum(p.sign * p.participants), sum(p.sign * p.connections),
                sum(p.sign * p.connected_us), sum(p.sign * p.covered_us), sum(p.sign * p.uncertainty_us), bool_or(p.is_open)

@@ -40,7 +40,11 @@ begin
                (rollcall.coverage_seconds(range_agg(tstzrange(p.starts_at, p.ends_at))) * 1000000)::bigint as covered_us
         from piece p group by p.tenant_id, p.session_id, p.participant_id, p.day
     ), meeting as materialized (
-        select p.tenant_id, p.session_id, p.day, count(*) as participants, sum(p.covered_us) as covered_us
+        select p.tenant_id, p.session_id, p.day, count(*) as participants, sum(p.covered_us) as covered_us,
+               sum(p.connections) as connections, sum(p.connected_us) as connected_us,
+               sum(p.uncertainty_us) as uncertainty_us, sum((p.covered_us + 999999) / 1000000) as whole_seconds,
+               sum(p.connection_minutes) as connection_minutes,
+               sum((p.covered_us + 59999999) / 60000000) as participant_minutes
         from person p group by p.tenant_id, p.session_id, p.day
     ), recomputed (what, tenant_id, session_id, participant_id, day, n) as (
         select v.what, p.tenant_id, p.session_id, p.participant_id, p.day, v.n
@@ -54,7 +58,13 @@ begin
         select v.what, m.tenant_id, m.session_id, null, m.day, v.n
         from meeting m,
              lateral (values ('session_usage_day.participants', m.participants::numeric),
-                             ('session_usage_day.covered_us', m.covered_us)) as v (what, n)
+                             ('session_usage_day.covered_us', m.covered_us),
+                             ('session_usage_day.connections', m.connections),
+                             ('session_usage_day.connected_us', m.connected_us),
+                             ('session_usage_day.uncertainty_us', m.uncertainty_us),
+                             ('session_usage_day.whole_seconds', m.whole_seconds),
+                             ('session_usage_day.connection_minutes', m.connection_minutes),
+                             ('session_usage_day.participant_minutes', m.participant_minutes)) as v (what, n)
         union all
         select v.what, d.tenant_id, null, null, d.day, v.n
         from (select p.tenant_id, p.day, count(*) as participants, sum(p.connections) as connections,
@@ -117,7 +127,13 @@ begin
         select v.what, u.tenant_id, u.session_id, null, u.day, v.n
         from rollcall.session_usage_day u,
              lateral (values ('session_usage_day.participants', u.participants),
-                             ('session_usage_day.covered_us', u.covered_us)) as v (what, n)
+                             ('session_usage_day.covered_us', u.covered_us),
+                             ('session_usage_day.connections', u.connections),
+                             ('session_usage_day.connected_us', u.connected_us),
+                             ('session_usage_day.uncertainty_us', u.uncertainty_us),
+                             ('session_usage_day.whole_seconds', u.whole_seconds),
+                             ('session_usage_day.connection_minutes', u.connection_minutes),
+                             ('session_usage_day.participant_minutes', u.participant_minutes)) as v (what, n)
         where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.day between v_day and v_last_day
         union all
         select v.what, u.tenant_id, null, null, u.day, sum(v.n)

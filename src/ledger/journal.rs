@@ -264,7 +264,7 @@ fn unsealed(epoch: Epoch, seq: i64, sealed: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use rollcall_core::{Fact, Timestamp};
+    use rollcall_core::{Fact, Heard, Timestamp};
 
     use super::*;
 
@@ -335,6 +335,28 @@ mod tests {
         change("UPDATE records SET body = (SELECT body FROM records WHERE seq = 1) WHERE seq = 2");
         assert!(matches!(reader.read(Epoch(1), 0, 10), Err(JournalError::Damaged { seq: 2, .. })));
         assert_eq!(reader.read(Epoch(1), 2, 10).expect("the third is whole").last_seq(), 3);
+    }
+
+    #[test]
+    fn lines_of_a_mark_are_understood_in_both_forms() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut journal = Journal::open(&folder.path().join("journal.sqlite")).expect("new journal");
+        let mark = Record {
+            at: Timestamp(9),
+            fact: Fact::EvidenceMark {
+                heard: vec![
+                    Heard { counter: 1, evidence_at: Timestamp(7), activity_at: None },
+                    Heard { counter: 2, evidence_at: Timestamp(8), activity_at: Some(Timestamp(6)) },
+                ],
+            },
+        };
+        let written = serde_json::to_vec(&mark).expect("plain data");
+        assert_eq!(written, br#"{"at":9,"fact":{"evidence_mark":{"heard":[[1,7],[2,8,6]]}}}"#);
+        // As an earlier version left it behind.
+        let named = br#"{"at":9,"fact":{"evidence_mark":{"heard":[{"counter":1,"evidence_at":7},{"counter":2,"evidence_at":8,"activity_at":6}]}}}"#;
+        journal.append(Epoch(1), [(1, &written[..]), (2, &named[..])].into_iter()).expect("appended");
+        let batch = journal.reader().expect("reader").read(Epoch(1), 0, 10).expect("read");
+        assert_eq!(batch.records, [mark.clone(), mark]);
     }
 
     #[test]

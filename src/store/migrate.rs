@@ -65,6 +65,7 @@ const FUNCTIONS: &[(&str, &str)] = functions![
     "usage_pieces",
     "open_sessions",
     "usage_parts",
+    "usage_stays",
     "round_usage",
     "get_usage",
     "get_usage_of_tenants",

@@ -56,6 +56,9 @@ pub struct Effort {
     pub idle_sessions: usize,
 }
 
+/// As whoever keeps so many rows would have set it; a new cluster has 128 MB, whatever the machine has.
+const SHARED_BUFFERS: &str = "alter system set shared_buffers = '1GB'";
+
 const FULL: Effort = Effort { runs: 300, batches: 10, idle_sessions: 10_000 };
 
 /// A data set and the ways to it.
@@ -101,9 +104,17 @@ async fn measure(
     arguments: &Arguments,
     server: &std::path::Path,
 ) -> anyhow::Result<Figures> {
-    let mut options = embedded_pg::Options::new(folder);
-    options.lifetime = embedded_pg::Lifetime::Process;
-    let postgres = embedded_pg::start(options).await?;
+    let start = || {
+        let mut options = embedded_pg::Options::new(folder);
+        options.lifetime = embedded_pg::Lifetime::Process;
+        embedded_pg::start(options)
+    };
+    let postgres = start().await?;
+    let books = Books::open(postgres.database_url(embedded_pg::DATABASE)).await?;
+    sqlx::raw_sql(SHARED_BUFFERS).execute(&books.pool).await?;
+    books.close().await;
+    postgres.stop().await?;
+    let postgres = start().await?;
     let outcome = measure_in(&postgres, is_new, arguments, server).await;
     let stopped = postgres.stop().await;
     let figures = outcome?;
@@ -127,8 +138,7 @@ async fn measure_in(
     flush::measure(&books, FULL, &mut figures).await?;
     cleanup::measure(&books, FULL, &mut figures).await?;
     proof::measure(&books, server, &mut figures).await?;
-    books.pool.close().await;
-    books.store.close().await;
+    books.close().await;
     Ok(figures)
 }
 
@@ -150,6 +160,11 @@ impl Books {
         let connect = PgConnectOptions::from_str(&url)?.disable_statement_logging();
         let pool = PgPoolOptions::new().max_connections(4).connect_with(connect).await?;
         Ok(Self { pool, store, url })
+    }
+
+    pub async fn close(self) {
+        self.pool.close().await;
+        self.store.close().await;
     }
 
     /// One number.

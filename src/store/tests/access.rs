@@ -84,6 +84,7 @@ const BILLING_CALLS: &[&str] = &[
     "usage_event_id",
     "get_usage_of_tenants",
     "usage_parts",
+    "usage_stays",
     "usage_pieces",
     "open_sessions",
     "round_usage",

@@ -23,6 +23,8 @@ async fn recompute_billing_finds_every_changed_sum() {
         ("update rollcall.participant_coverage set connections = connections + 1", "participant_coverage.connections"),
         ("delete from rollcall.participant_coverage", "participant_coverage"),
         ("update rollcall.session_usage_day set participants = 0", "session_usage_day.participants"),
+        ("update rollcall.session_usage_day set whole_seconds = 0", "session_usage_day.whole_seconds"),
+        ("update rollcall.session_usage_day set connections = connections + 1", "session_usage_day.connections"),
         ("update rollcall.usage_15m set covered_us = covered_us - 1", "usage_15m.covered_us"),
         ("update rollcall.total_15m set covered_us = covered_us - 1", "total_15m.covered_us"),
         ("update rollcall.usage_day set session_minutes = 0", "usage_day.session_minutes"),
