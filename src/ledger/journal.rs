@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(written, br#"{"at":9,"fact":{"evidence_mark":{"heard":[[1,7],[2,8,6]]}}}"#);
         // As an earlier version left it behind.
         let named = br#"{"at":9,"fact":{"evidence_mark":{"heard":[{"counter":1,"evidence_at":7},{"counter":2,"evidence_at":8,"activity_at":6}]}}}"#;
-        journal.append(Epoch(1), [(1, &written[..]), (2, &named[..])].into_iter()).expect("appended");
+        journal.append(Epoch(1), [(1, &written[..]), (2, &named[..])]).expect("appended");
         let batch = journal.reader().expect("reader").read(Epoch(1), 0, 10).expect("read");
         assert_eq!(batch.records, [mark.clone(), mark]);
     }

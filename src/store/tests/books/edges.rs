@@ -268,3 +268,28 @@ async fn a_session_of_three_days_is_billed_in_full() {
     let too_long = "update rollcall.participation_spans set disconnected_at = connected_at + interval '401 days'";
     assert!(run(&ledger.store, too_long).await.is_err(), "a clock gone wrong");
 }
+
+#[tokio::test]
+async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
+    let mut ledger = Ledger::new().await;
+    ledger.span(ANN, 0.0, 90.5).await;
+    ledger.span(ANN, 60.0, 150.25).await;
+    ledger.span(BOB, DAY - 30.0, DAY + 30.0).await;
+    let in_kolkata = format!("{ALL_TIME}, 'day', 'Asia/Kolkata', 'second'");
+    let before = ledger.usage("billed_units", &in_kolkata).await;
+    run(
+        &ledger.store,
+        "update rollcall.session_usage_day
+         set first_at = null, last_at = null, connections = 0, connected_us = 0, uncertainty_us = 0, whole_seconds = 0,
+             connection_minutes = 0, participant_minutes = 0",
+    )
+    .await
+    .expect("as an earlier version left it");
+    assert_ne!(ledger.differences().await, "");
+    run(&ledger.store, "delete from rollcall.applied_functions where name = 'apply_span_changes'")
+        .await
+        .expect("forgets");
+    ledger.store.migrate().await.expect("migrates");
+    assert_eq!(ledger.differences().await, "");
+    assert_eq!((before.as_str(), ledger.usage("billed_units", &in_kolkata).await.as_str()), ("211", "211"));
+}
