@@ -85,9 +85,9 @@ mod tests {
     fn this_process_has_memory_and_time() {
         let pid = std::process::id();
         assert!(rss_anon_bytes(pid).unwrap() > 0);
-        // Less than a hundredth of a second shows.
-        let before = cpu_us(pid).unwrap();
-        while cpu_us(pid).unwrap() == before {}
-        assert!(cpu_us(pid).unwrap() - before < 10_000);
+        // Less than a hundredth of a second shows. Other threads of this process may use more between two looks, so one
+        // small step of many is enough.
+        let looks: Vec<u64> = (0..1_000).map(|_| cpu_us(pid).unwrap()).collect();
+        assert!(looks.windows(2).any(|pair| (1..10_000).contains(&(pair[1] - pair[0]))));
     }
 }

@@ -27,6 +27,13 @@ begin
     v_slow := array(select t.tenant_id from rollcall.tenants t
                     where p_rounding <> 'exact' or v_whole >= v_whole_to
                        or coalesce(p_grace, t.reconnect_grace) > interval '0');
+    if cardinality(v_slow) = (select count(*) from rollcall.tenants) then
+        return query
+            select u.* from unnest(v_slow) as t (tenant_id),
+                 lateral rollcall.get_usage(t.tenant_id, p_from, p_to, 'tenant', 'UTC', p_rounding, p_grace) u
+            order by 1;
+        return;
+    end if;
     -- Sessions that do not fit: with open connections, across an end of the period or of its whole days, or counted twice
     -- when a cut day and the rest are put together.
     v_others := array(
@@ -59,7 +66,8 @@ begin
         from rollcall.tenants t, (values (v_head), (v_tail)) as e (day),
              lateral (select o.* from rollcall.session_usage_day o
                       where o.tenant_id = t.tenant_id and o.day = e.day and o.participants > 0 offset 0) u
-        where u.first_at >= p_from and u.first_at < p_to and u.session_id not in (select o.session_id from unnest(v_others) as o (session_id))
+        where u.first_at >= p_from and u.first_at < p_to
+          and u.session_id not in (select o.session_id from unnest(v_others) as o (session_id))
         group by u.tenant_id
     ), piece as (
         -- What the others have in the period, less what of that is in the whole days already.

@@ -36,7 +36,8 @@ begin
                  least(cardinality(p_bounds) - 1,
                        width_bucket(greatest(s.connected_at, s.ends_at - interval '1 microsecond'), p_bounds))) as b (bucket)
     ), cover as (
-        select c.tenant_id, c.session_id, c.participant_id, c.covered, case when p_grace > interval '0' then rollcall.bridge_gaps(c.covered, p_grace) end as billable
+        select c.tenant_id, c.session_id, c.participant_id, c.covered,
+               case when p_grace > interval '0' then rollcall.bridge_gaps(c.covered, p_grace) end as billable
         from (select s.tenant_id, s.session_id, s.participant_id, range_agg(tstzrange(s.connected_at, s.ends_at)) as covered
               from span s group by s.tenant_id, s.session_id, s.participant_id) c
     ), stay as (
@@ -55,8 +56,8 @@ begin
     )
     select x.bucket, x.tenant_id, x.session_id, x.participant_id, sum(x.connections)::bigint, sum(x.connected_us)::bigint,
            sum(x.covered_us)::bigint,
-           sum(case when p_grace > interval '0' then x.billable_us else x.covered_us end)::bigint, sum((x.connected_us + 59999999) / 60000000)::bigint,
-           sum(x.uncertainty_us)::bigint, bool_or(x.is_open)
+           sum(case when p_grace > interval '0' then x.billable_us else x.covered_us end)::bigint,
+           sum((x.connected_us + 59999999) / 60000000)::bigint, sum(x.uncertainty_us)::bigint, bool_or(x.is_open)
     from (select p.bucket, p.tenant_id, p.session_id, p.participant_id, 1 as connections, p.connected_us,
                  0::bigint as covered_us, 0::bigint as billable_us, p.uncertainty_us, p.is_open
           from piece p
