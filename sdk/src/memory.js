@@ -4,7 +4,7 @@
  *
  * A duplicated tab gets a copy of the storage. It must not resume what the first tab still uses, or each would push
  * the other out: a page that lives holds a Web Lock, and an entry whose page has not said goodbye counts only when
- * nobody holds its lock.
+ * nobody holds its lock. Hence no such entry is there before the lock is held: browsers give it when they come to it.
  */
 
 /**
@@ -20,10 +20,12 @@ export function createMemory(key) {
   let resume;
   /** @type {(() => void) | undefined} */
   let unlock;
+  let isHeld = false;
   const locks = globalThis.navigator?.locks;
 
   /** @param {number} [closedAt] */
   const write = (closedAt) => storage((place) => place.setItem(key, JSON.stringify({ resume, id, closedAt })));
+  const remove = () => storage((place) => place.removeItem(key));
 
   return {
     /** @returns {Promise<Kept | undefined>} */
@@ -38,10 +40,19 @@ export function createMemory(key) {
     /** @param {string} token */
     keep(token) {
       resume = token;
-      write();
+      if (isHeld || !locks) return write();
       if (unlock) return;
-      const held = new Promise((done) => (unlock = () => done(0)));
-      locks?.request(nameOf(id), () => held).catch(() => {});
+      // The goodbye of the page before is no longer true.
+      remove();
+      const over = new Promise((done) => (unlock = () => done(0)));
+      const asked = unlock;
+      const given = () => {
+        if (unlock != asked) return;
+        isHeld = true;
+        write();
+        return over;
+      };
+      locks.request(nameOf(id), given).catch(() => {});
     },
 
     /** The page is going away: whoever loads it next in this tab may go on with the token. @param {number} closedAt */
@@ -52,7 +63,7 @@ export function createMemory(key) {
 
     forget() {
       resume = undefined;
-      storage((place) => place.removeItem(key));
+      remove();
       release();
     },
   };
@@ -60,6 +71,7 @@ export function createMemory(key) {
   function release() {
     unlock?.();
     unlock = undefined;
+    isHeld = false;
   }
 }
 

@@ -79,23 +79,24 @@ export const events = (page, type) => page.evaluate((type) => events.filter((eve
 
 /** Waits until the snapshot satisfies the condition; gives it. */
 export function until(page, condition, timeout) {
+  let now;
   const look = async () => {
-    const now = await snapshot(page);
+    now = await snapshot(page);
     return condition(now) && now;
   };
-  return eventually(`${condition}`, look, timeout);
+  return eventually(() => `${condition}, but ${JSON.stringify(now)}`, look, timeout);
 }
 
 export const connected = (page) => until(page, ({ status }) => status === "connected");
 export const sees = (page, count) => until(page, ({ status, others }) => status === "connected" && others.length === count);
 
-/** Waits for a state, not for a time. */
+/** Waits for a state, not for a time. What is waited for may be a function, so that it can tell how far it came. */
 export async function eventually(what, condition, timeout = PATIENCE_MS) {
   const end = Date.now() + timeout;
   for (;;) {
     const value = await condition();
     if (value) return value;
-    if (Date.now() > end) throw new Error(`not in time: ${what}`);
+    if (Date.now() > end) throw new Error(`not in time: ${typeof what === "function" ? what() : what}`);
     await new Promise((done) => setTimeout(done, 20));
   }
 }

@@ -89,7 +89,7 @@ test("a good link counts down, and expires under the eyes of the visitor", async
   await eventually("the clock moves", async () => (await page.getByRole("timer").textContent()) !== before);
   await isAccessible(page, "landing");
 
-  const brief = await server.invite(session, { expires_in_s: 2 });
+  const brief = await server.invite(session, { expires_in_s: 6 });
   await page.goto("about:blank");
   await page.goto(link(brief.token));
   await title(page, "Lesson 12");
@@ -98,10 +98,10 @@ test("a good link counts down, and expires under the eyes of the visitor", async
 
 test("whoever is early waits, and is let in when the time has come", async () => {
   const { session } = await server.room({ title: "Lesson 12" });
-  const { token } = await server.invite(session, { not_before: soon(3_000), expires_at: soon(60_000) });
+  const { token } = await server.invite(session, { not_before: soon(8_000), expires_at: soon(60_000) });
   const page = await open(browser, link(token));
   await title(page, "You are early");
-  assert.match(await page.getByRole("timer").textContent(), /^Opens in 0:0[0-3]$/);
+  assert.match(await page.getByRole("timer").textContent(), /^Opens in 0:0[0-8]$/);
   await enter(page, "Early bird");
   assert.deepEqual(await people(page), ["Early bird (you)"]);
 });
@@ -156,13 +156,13 @@ test("several people meet in the room", async () => {
 });
 
 test("an idle session warns, is kept by activity, and ends with a reason", async () => {
-  const { token } = await server.room({ title: "Quiet", idle_timeout_s: 6, warn_before_s: [4] });
+  const { token } = await server.room({ title: "Quiet", idle_timeout_s: 12, warn_before_s: [8] });
   const page = await open(browser, link(token));
   await enter(page, "Ann");
   const banner = page.getByRole("alert");
   await banner.waitFor();
   assert.match(await banner.textContent(), /ends in .* unless somebody is active/);
-  assert.match(await page.locator("#warning-clock").textContent(), /^0:0[1-5]$/);
+  assert.match(await page.locator("#warning-clock").textContent(), /^0:0[1-8]$/);
   await isAccessible(page, "room-warning");
   await page.mouse.move(20, 20);
   await page.mouse.move(200, 200);

@@ -96,10 +96,11 @@ test("a duplicated tab does not push the first one out", async () => {
   const { token } = await server.room();
   const first = await join(browser, server.url, { token, name: "Ann" });
   const before = await connected(first);
+  const kept = () => Object.keys(sessionStorage).filter((key) => key.startsWith("rollcall:"));
+  await eventually("the token is kept", async () => (await first.evaluate(kept)).length === 1);
   // The way in which a browser copies the storage of a tab.
   const [second] = await Promise.all([first.waitForEvent("popup"), first.evaluate(() => void window.open("/"))]);
   await second.waitForLoadState();
-  const kept = () => Object.keys(sessionStorage).filter((key) => key.startsWith("rollcall:"));
   assert.deepEqual(await second.evaluate(kept), await first.evaluate(kept), "the storage was copied");
   await join(browser, server.url, { token, name: "Ann again" }, { page: second });
   await sees(second, 1);
@@ -114,7 +115,10 @@ test("a crashed tab is shown as reconnecting, then gone; its successor is the sa
     const context = await browser.newContext();
     const page = await join(browser, server.url, { token, name: "Ann" }, { context });
     const { self } = await connected(page);
-    const kept = await page.evaluate(() => Object.entries(sessionStorage));
+    const kept = await eventually("the token is kept", async () => {
+      const entries = await page.evaluate(() => Object.entries(sessionStorage));
+      return entries.length > 0 && entries;
+    });
     const debug = await context.newCDPSession(page);
     const crashed = page.waitForEvent("crash");
     debug.send("Page.crash").catch(() => {});
