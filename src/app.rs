@@ -77,6 +77,7 @@ impl AppError {
             Self::NoDatabase => true,
             Self::Store(error) => error.is_unavailable(),
             Self::Recovery(RecoveryError::Store(error)) => error.is_unavailable(),
+            Self::Recovery(RecoveryError::Moved { .. }) => true,
             _ => false,
         }
     }

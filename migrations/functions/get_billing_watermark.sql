@@ -1,12 +1,14 @@
 -- How far the books are complete: the earliest of
 --   - what every node has attested (with each evidence mark: all it heard until then is here); the slowest node decides;
---   - the last evidence of every open connection: the next evidence adds the time from there on;
+--   - the last evidence of every open connection: the next evidence adds the time from there on. Where its session has ended
+--     and the node has not heard of it yet, it will be cut back to the end of the session;
 --   - the ends that recovery gave to connections of a crashed node, as long as their clients may still come back and
 --     testify that they were there longer. The oldest such end decides: each may be moved. Nothing that the nodes say of the
 --     time after resume_window has passed since the epoch was closed moves an end: a client has 75 s to come back, to a node
 --     that was started at most 40 s after. What they said before that is here once they have attested beyond it.
 create or replace function rollcall.get_billing_watermark(out complete_through timestamptz)
-    language sql stable set search_path = pg_catalog, pg_temp as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
     with grace (resume_window) as (values (interval '2 minutes')), known (through) as (
         -- min() over nothing is null, and least() ignores nulls: then nothing is on the way from there.
         select least(statement_timestamp(), min(e.attested_until))
@@ -16,12 +18,18 @@ create or replace function rollcall.get_billing_watermark(out complete_through t
         (select k.through from known k),
         (select min(greatest(s.last_evidence_at, s.connected_at)) from rollcall.participation_spans s
          where s.disconnected_at is null),
+        -- Looked up for each session that somebody is in, never by reading all that ended: hence the offset.
+        (select min(e.ended_at)
+         from (select distinct s.session_id from rollcall.participation_spans s where s.disconnected_at is null) o
+         cross join lateral (select e.ended_at from rollcall.sessions e where e.session_id = o.session_id offset 0) e),
         (select min(s.disconnected_at)
          from grace g
          cross join known k
          -- Between its closing records and its own end an epoch is still active.
          join rollcall.node_epochs e on coalesce(e.closed_at, 'infinity') > k.through - g.resume_window
          join rollcall.participation_spans s on s.epoch = e.epoch and s.end_reason = 'node_crash'))
+    into complete_through;
+end
 $$;
 
 comment on function rollcall.get_billing_watermark() is

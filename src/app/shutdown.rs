@@ -71,7 +71,11 @@ async fn flush(app: &App) {
         warn!(records = left, connections = open, "the epoch stays open; the next start brings it to its end");
         return;
     }
-    if let Err(error) = app.store.close_epoch(app.ledger.epoch(), EpochState::Drained).await {
-        warn!(error = &error as &dyn std::error::Error, "the epoch was not closed; the next start does it");
+    match app.store.close_epoch(app.ledger.epoch(), EpochState::Drained, status.applied_seq).await {
+        Ok(true) => {}
+        Ok(false) => warn!("Postgres was set back to an earlier point; the next start brings what it lost"),
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "the epoch was not closed; the next start does it");
+        }
     }
 }

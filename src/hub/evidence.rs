@@ -46,7 +46,7 @@ impl EvidenceRegistry {
         let activity_at = marked.clock.activity_at();
         if activity_at != marked.activity_at {
             // It keeps the session from ending as idle, also after a restart.
-            let evidence_at = marked.clock.evidence_at();
+            let evidence_at = marked.clock.billable_until();
             self.lock_closed().push(Heard { counter, evidence_at, activity_at: Some(activity_at) });
         }
     }
@@ -60,7 +60,7 @@ impl EvidenceRegistry {
     pub(super) fn mark(&self, now: Timestamp) -> Record {
         let mut heard = std::mem::take(&mut *self.lock_closed());
         for (counter, marked) in self.lock().iter_mut() {
-            let (evidence_at, activity_at) = (marked.clock.evidence_at(), marked.clock.activity_at());
+            let (evidence_at, activity_at) = (marked.clock.billable_until(), marked.clock.activity_at());
             if evidence_at == marked.evidence_at {
                 continue;
             }

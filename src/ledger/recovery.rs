@@ -27,6 +27,8 @@ pub enum RecoveryError {
          another database, or the database was restored to a point before the journal's tail"
     )]
     Gap { epoch: Epoch, from: i64, to: i64 },
+    #[error("epoch {epoch} changed in Postgres while it was recovered; start again")]
+    Moved { epoch: Epoch },
     #[error("epoch {epoch} was closed by another process, but its journal holds more records")]
     Fenced { epoch: Epoch },
 }
@@ -73,7 +75,9 @@ pub async fn recover<S: LedgerStore>(
         report.records_flushed += flush_rest(&reader, store, &mut connection, epoch.epoch, &mut applied, lease).await?;
         report.spans_closed += closes.len();
         report.attested_until = report.attested_until.max(attested_until);
-        store.close_epoch(epoch.epoch, EpochState::Recovered).await?;
+        if !store.close_epoch(epoch.epoch, EpochState::Recovered, applied).await? {
+            return Err(RecoveryError::Moved { epoch: epoch.epoch });
+        }
         info!(epoch = epoch.epoch.0, spans_closed = closes.len(), "recovered an epoch that had not ended cleanly");
     }
     report.epochs = unfinished.len();

@@ -48,7 +48,12 @@ pub trait LedgerStore: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    fn close_epoch(&self, epoch: Epoch, state: EpochState) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn close_epoch(
+        &self,
+        epoch: Epoch,
+        state: EpochState,
+        through: i64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     fn unfinished_epochs(
         &self,
@@ -97,8 +102,8 @@ impl LedgerStore for Store {
         Store::reinstate_epoch(self, epoch, node_name, now).await
     }
 
-    async fn close_epoch(&self, epoch: Epoch, state: EpochState) -> Result<bool, StoreError> {
-        Store::close_epoch(self, epoch, state).await
+    async fn close_epoch(&self, epoch: Epoch, state: EpochState, through: i64) -> Result<bool, StoreError> {
+        Store::close_epoch(self, epoch, state, through).await
     }
 
     async fn unfinished_epochs(&self, node_name: &str) -> Result<Vec<UnfinishedEpoch>, StoreError> {

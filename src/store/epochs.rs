@@ -133,17 +133,19 @@ impl Store {
         Ok(unfinished.collect())
     }
 
-    /// Closes an active epoch; nothing is accepted from it afterwards. Returns whether it was active: closing twice
-    /// changes nothing.
+    /// Closes an active epoch; nothing is accepted from it afterwards. Returns whether it was active and has
+    /// all records up to `through`: closing twice changes nothing, and an epoch that a restore has set back stays open, so
+    /// that its journal is kept.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; [`StoreError::Database`] when `state` is [`EpochState::Active`].
-    pub async fn close_epoch(&self, epoch: Epoch, state: EpochState) -> Result<bool, StoreError> {
+    pub async fn close_epoch(&self, epoch: Epoch, state: EpochState, through: i64) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "update rollcall.node_epochs set state = $2, closed_at = clock_timestamp()
-             where epoch = $1 and state = 'active'",
+             where epoch = $1 and state = 'active' and applied_seq >= $3",
             epoch.0,
             state.as_str(),
+            through,
         )
         .execute(&self.pool)
         .await?;

@@ -88,6 +88,15 @@ impl SimulatedStore {
         work: impl FnOnce(&mut Model, Timestamp) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         let (fate, there, back) = self.draw();
+        self.carry_out(what, (fate, there, back), work).await
+    }
+
+    async fn carry_out<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        (fate, there, back): (Fate, Duration, Duration),
+        work: impl FnOnce(&mut Model, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
         let name = match fate {
             Fate::Answered => what,
             Fate::Lost => "store.fails_before",
@@ -182,8 +191,8 @@ impl LedgerStore for SimulatedStore {
         self.call("store.reinstate_epoch", move |model, now| model.reinstate_epoch(epoch, &name, started_at, now)).await
     }
 
-    async fn close_epoch(&self, epoch: Epoch, state: EpochState) -> Result<bool, StoreError> {
-        self.call("store.close_epoch", move |model, now| model.close_epoch(epoch, state, now)).await
+    async fn close_epoch(&self, epoch: Epoch, state: EpochState, through: i64) -> Result<bool, StoreError> {
+        self.call("store.close_epoch", move |model, now| model.close_epoch(epoch, (state, through), now)).await
     }
 
     async fn unfinished_epochs(&self, node_name: &str) -> Result<Vec<UnfinishedEpoch>, StoreError> {
@@ -287,5 +296,16 @@ impl SimulatedStore {
         work: impl FnOnce(&mut Model) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         self.call(what, move |model, _| work(model)).await
+    }
+
+    /// A change of a row that the transaction has locked already: from what the caller saw on the clock until the commit
+    /// nobody else writes it. So the way there takes no time, and the answer the longer.
+    pub async fn change_locked<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&mut Model) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (fate, there, back) = self.draw();
+        self.carry_out(what, (fate, Duration::ZERO, there + back), move |model, _| work(model)).await
     }
 }

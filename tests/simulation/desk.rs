@@ -82,9 +82,10 @@ async fn end(process: &Process, session: SessionId) -> Result<(), ControlError> 
         Err(error) => return Err(error.into()),
     };
     let at = process.clock.now();
+    // Nothing that was heard after this instant gets into the books before the end does.
     let written =
-        process.store.change("store.end", move |model| model.end_session(session, live, &Actor::Operator, at)).await;
-    match written {
+        process.store.change_locked("store.end", move |model| model.end_session(session, live, &Actor::Operator, at));
+    match written.await {
         Ok(true) => {
             let reason = SessionEndReason::Completed;
             tell(process, session, Command::End { reason, by: Actor::Operator, at, recorded: true }).await;

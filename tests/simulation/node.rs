@@ -400,7 +400,8 @@ impl Process {
         let status = self.ledger.status();
         let left = status.appended_seq - status.applied_seq;
         let open = self.hub.connections_open();
-        if left == 0 && open == 0 && self.store.close_epoch(self.epoch, EpochState::Drained).await.is_ok() {
+        let drained = self.store.close_epoch(self.epoch, EpochState::Drained, status.applied_seq);
+        if left == 0 && open == 0 && drained.await.is_ok_and(|is_closed| is_closed) {
             self.world.truth().boot(self.boot).is_clean = true;
         }
         self.world.note("process.stopped", self.boot, || format!("{left} records left, {open} connections open"));

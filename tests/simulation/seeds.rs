@@ -28,8 +28,11 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (501, "as 182, with a slow network"),
     (523, "a join that was not durable in time gave its use of an invite back, but reached the books"),
     (613, "as 182, among many connections"),
+    (8_585, "a database was set back while the server drained, and the journal that had the rest was thrown away"),
     (26_908, "what somebody did in the last second before a restart did not keep the session from being idle"),
     (30_114, "somebody who was sent away came back while a restored database was not yet fed again"),
+    (43_423, "a session ended in the database alone: a bill went beyond its end and called itself complete"),
+    (48_446, "what came after a removal was told as proven, and a bill that called itself complete shrank"),
 ];
 
 /// What many seeds came to.

@@ -10,6 +10,8 @@ use crate::time::Timestamp;
 pub struct ConnectionClock {
     evidence_us: AtomicI64,
     activity_us: AtomicI64,
+    /// The decided end, once there is one.
+    closes_us: AtomicI64,
     flags: AtomicU8,
 }
 
@@ -20,7 +22,12 @@ const HIDDEN: u8 = 2;
 
 impl ConnectionClock {
     pub fn new(now: Timestamp) -> Self {
-        Self { evidence_us: AtomicI64::new(now.0), activity_us: AtomicI64::new(now.0), flags: AtomicU8::new(0) }
+        Self {
+            evidence_us: AtomicI64::new(now.0),
+            activity_us: AtomicI64::new(now.0),
+            closes_us: AtomicI64::new(i64::MAX),
+            flags: AtomicU8::new(0),
+        }
     }
 
     /// Any inbound frame proves the connection alive.
@@ -36,6 +43,16 @@ impl ConnectionClock {
 
     pub fn evidence_at(&self) -> Timestamp {
         Timestamp(self.evidence_us.load(Relaxed))
+    }
+
+    /// The evidence as far as it counts for the bill: a peer that was told to go is heard until its socket is closed, but its
+    /// span ends at the decision, and nothing beyond may be told as proven meanwhile.
+    pub fn billable_until(&self) -> Timestamp {
+        Timestamp(self.evidence_us.load(Relaxed).min(self.closes_us.load(Relaxed)))
+    }
+
+    pub(crate) fn close_at(&self, at: Timestamp) {
+        self.closes_us.store(at.0, Relaxed);
     }
 
     pub fn activity_at(&self) -> Timestamp {

@@ -46,7 +46,7 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
     let micros = clock::micros_between(started_at, clock::now());
     stop.store(true, Ordering::Relaxed);
     let mut latencies = joins.await??;
-    books.store.close_epoch(epoch, EpochState::Drained).await?;
+    books.store.close_epoch(epoch, EpochState::Drained, 0).await?;
     ensure!(ended as usize == effort.idle_sessions, "{ended} of {} idle sessions were ended", effort.idle_sessions);
 
     let note = format!("{ended} sessions, {spans} open connections closed; finds them among the active ones only");

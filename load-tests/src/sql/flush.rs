@@ -66,7 +66,7 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
     }
     sqlx::raw_sql("drop schema load cascade").execute(&mut conn).await?;
     conn.close().await?;
-    books.store.close_epoch(epoch, rollcall::store::EpochState::Drained).await?;
+    books.store.close_epoch(epoch, rollcall::store::EpochState::Drained, first_seq - 1).await?;
 
     let rate = |micros: u64| records as f64 / (micros as f64 / 1e6);
     let note = format!(

@@ -60,8 +60,8 @@ async fn a_batch_is_applied_exactly_once() {
     assert_eq!(value(&store, "select count(*) from rollcall.evidence_marks").await, "1");
     verify(&store).await.expect("dense");
 
-    assert!(store.close_epoch(epoch, EpochState::Fenced).await.expect("closes"));
-    assert!(!store.close_epoch(epoch, EpochState::Drained).await.expect("closed already"));
+    assert!(store.close_epoch(epoch, EpochState::Fenced, 0).await.expect("closes"));
+    assert!(!store.close_epoch(epoch, EpochState::Drained, 0).await.expect("closed already"));
     let late = apply_batch(&mut conn, epoch, 6, &records[..1], LEASE).await.expect("answers");
     assert_eq!(late, BatchOutcome::Fenced { state: Some(EpochState::Fenced) });
     let known = apply_batch(&mut conn, epoch, 1, &records[..3], LEASE).await.expect("answers");

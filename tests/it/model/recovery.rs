@@ -31,7 +31,7 @@ impl Model {
             spans_closed += closes.len();
             journal.extend(closes);
             self.feed(epoch, journal, lease, now);
-            self.close_epoch(epoch, EpochState::Recovered, now);
+            self.close_epoch(epoch, (EpochState::Recovered, 0), now);
         }
         spans_closed
     }

@@ -39,10 +39,11 @@ impl Model {
         }
     }
 
-    /// Closes an active epoch for good: drained, recovered or fenced. Returns whether it was active.
-    pub fn close_epoch(&mut self, epoch: Epoch, state: EpochState, now: Timestamp) -> bool {
+    /// Closes an active epoch for good: drained, recovered or fenced. Returns whether it was active and has all records up
+    /// to `through`.
+    pub fn close_epoch(&mut self, epoch: Epoch, (state, through): (EpochState, i64), now: Timestamp) -> bool {
         assert_ne!(state, EpochState::Active, "closed is not active");
-        match self.active_epoch(epoch) {
+        match self.active_epoch(epoch).filter(|row| row.applied_seq >= through) {
             Some(row) => {
                 row.state = state;
                 row.closed_at = Some(now);

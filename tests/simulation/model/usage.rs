@@ -50,12 +50,15 @@ impl Model {
         usage
     }
 
-    /// Up to this instant all usage is in: not past what a node has to attest, what an open connection can still add, or
-    /// what a client may still testify after a crash.
+    /// Up to this instant all usage is in: not past what a node has to attest, what an open connection can still add or has
+    /// too much since its session ended, or what a client may still testify after a crash.
     pub fn billing_watermark(&self, now: Timestamp) -> Timestamp {
         let attested = self.epochs.values().filter(|row| row.state == EpochState::Active).map(|row| row.attested_until);
         let known = attested.fold(now, Timestamp::min);
-        let open = self.spans.values().filter(|span| span.end.is_none()).map(SpanRow::proven_until);
+        let open = self.spans.values().filter(|span| span.end.is_none()).map(|span| {
+            let session_end = self.sessions.get(&span.session).and_then(|session| session.ended);
+            session_end.map_or(Timestamp::NEVER, |(at, _)| at).min(span.proven_until())
+        });
         let movable = self.spans.iter().filter_map(|(id, span)| {
             // Between its closing records and its own end an epoch is still active.
             let closed_at = self.epochs.get(&id.epoch)?.closed_at.unwrap_or(Timestamp::NEVER);

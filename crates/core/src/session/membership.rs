@@ -195,10 +195,12 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         let Ok(connection) = self.take_connection(member) else { return };
+        let closed_at = at.max(connection.connected_at);
+        connection.clock.close_at(closed_at);
         let closing = Closing {
             participant: member.participant,
             connected_at: connection.connected_at,
-            closed_at: at.max(connection.connected_at),
+            closed_at,
             reason: reason.leave_reason(),
             clock: connection.clock,
         };

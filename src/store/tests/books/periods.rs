@@ -219,6 +219,27 @@ async fn an_epoch_that_lags_keeps_a_period_open() {
 }
 
 #[tokio::test]
+async fn what_an_ended_session_has_too_much_is_not_called_complete() {
+    let mut ledger = Ledger::new().await;
+    let connection = ledger.open(ANN, 0.0, 100.0).await;
+    run(&ledger.store, format!("update rollcall.node_epochs set attested_until = {}", super::at(DAY)))
+        .await
+        .expect("attests");
+    let complete = "select extract(epoch from complete_through) - 1772323200 from rollcall.get_billing_watermark()";
+    assert_eq!(value(&ledger.store, complete).await, "100.000000");
+    let end = format!(
+        "update rollcall.sessions set status = 'ended', ended_at = {}, end_reason = 'completed' where session_id = '{}'",
+        at(60.0),
+        ledger.session
+    );
+    run(&ledger.store, end).await.expect("ends");
+    // The node has not heard of it: the connection will be cut back.
+    assert_eq!(value(&ledger.store, complete).await, "60.000000");
+    ledger.close(connection, 60.0, "session_ended", 0).await;
+    assert_eq!(value(&ledger.store, complete).await, (DAY as i64).to_string() + ".000000");
+}
+
+#[tokio::test]
 async fn how_sessions_went_is_what_the_sessions_say() {
     let ledger = Ledger::new().await;
     let other = make_tenant(&ledger.store).await;
@@ -264,6 +285,20 @@ async fn how_sessions_went_is_what_the_sessions_say() {
             );
             let (counted, naive) = (value(&ledger.store, counted).await, value(&ledger.store, naive).await);
             assert_eq!(counted, naive, "{tenant} from {from} to {to}");
+        }
+    }
+    // Buckets, which are counted together, are what they are when each is asked for alone.
+    for (bucket, zone) in
+        [("hour", "UTC"), ("day", "UTC"), ("day", "Asia/Kathmandu"), ("week", "UTC"), ("month", "UTC")]
+    {
+        for tenant in ["null".to_owned(), format!("'{}'::uuid", ledger.tenant)] {
+            let differ = format!(
+                "select (count(*) > 1, count(*) filter (where b::text is distinct from a::text)) from (
+                     select x as b, lead(x.bucket, 1, '2026-03-12T05:30Z') over (order by x.bucket) as upper_at
+                     from rollcall.get_session_analytics('2026-02-27T05:30Z', '2026-03-12T05:30Z', {tenant}, '{bucket}', '{zone}') x) y,
+                     lateral (select a from rollcall.get_session_analytics((y.b).bucket, y.upper_at, {tenant}) a) z"
+            );
+            assert_eq!(value(&ledger.store, differ).await, "(t,0)", "{bucket} of {zone}, {tenant}");
         }
     }
     assert_eq!(ledger.differences().await, "");

@@ -109,8 +109,8 @@ impl World {
         self.reinstate(node).await;
         self.flush(node, usize::MAX >> 1, Order::Next).await;
         let epoch = self.nodes[node].epoch;
-        let closed = self.store.close_epoch(epoch, EpochState::Drained).await.expect("answers");
-        assert_eq!(self.model.close_epoch(epoch, EpochState::Drained, wall()), closed);
+        let closed = self.store.close_epoch(epoch, EpochState::Drained, 0).await.expect("answers");
+        assert_eq!(self.model.close_epoch(epoch, (EpochState::Drained, 0), wall()), closed);
         self.start(node).await;
     }
 
