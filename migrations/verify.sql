@@ -65,7 +65,7 @@ begin
         from pg_catalog.pg_proc p
         where p.pronamespace = to_regnamespace('rollcall')
           and p.proname not in ('is_passive_event', 'is_app_event', 'epoch_lost_after', 'us_between', 'round_usage',
-                                'duration_us', 'duration_bin')
+                                'duration_us', 'duration_bin', 'duration_shift')
           -- Bodies in the standard's form resolve their names when they are made.
           and p.prosqlbody is null
           and not exists (select from unnest(p.proconfig) c where c like 'search_path=%')

@@ -76,9 +76,9 @@ begin
                m.sign * rollcall.us_between(greatest(m.starts_at, b.bucket),
                                             least(m.ends_at, b.bucket + interval '15 minutes')) as covered_us,
                0::bigint as connected_us, 0 as joins,
-               -- The full minutes of the quarter that lie in the piece.
-               ceil(extract(epoch from greatest(m.starts_at, b.bucket) - b.bucket) / 60) as first_minute,
-               ceil(extract(epoch from least(m.ends_at, b.bucket + interval '15 minutes') - b.bucket) / 60) - 1
+               -- The full minutes of the quarter that lie in the piece. So few seconds and microseconds are exact as a double.
+               ceil(date_part('epoch', greatest(m.starts_at, b.bucket) - b.bucket) / 60)::integer as first_minute,
+               ceil(date_part('epoch', least(m.ends_at, b.bucket + interval '15 minutes') - b.bucket) / 60)::integer - 1
                    as last_minute
         from move m,
              lateral generate_series(date_bin('15 minutes', m.starts_at, 'epoch'), m.ends_at - interval '1 microsecond',
@@ -172,8 +172,8 @@ begin
         from day_piece p
         group by p.tenant_id, p.session_id, p.participant_id, p.at
     ), person as materialized (
-        select d.*, coalesce(c.connections, 0) as connections_before, coalesce(c.covered_us, 0) as covered_us_before,
-               coalesce(c.covered, case when c.day is null then '{}'::tstzmultirange end) as covered_before,
+        select d.*, coalesce(c.covered, case when c.day is null then '{}'::tstzmultirange end) - d.shrunk + d.grown as covered,
+               coalesce(c.connections, 0) as connections_before, coalesce(c.covered_us, 0) as covered_us_before,
                c.first_day as first_day_before,
                coalesce(c.first_day, least(f.first_day, min(d.day) over (partition by d.session_id, d.participant_id)))
                    as first_day,
@@ -194,8 +194,8 @@ begin
             (session_id, participant_id, day, tenant_id, first_day, first_at, last_at, covered, covered_us, connected_us,
              connections, connection_minutes, uncertainty_us)
         select p.session_id, p.participant_id, p.day, p.tenant_id, p.first_day, p.starts_at, p.ends_at,
-               (select case when count(*) <= 1000 then p.covered_before - p.shrunk + p.grown end
-                from unnest(p.covered_before - p.shrunk + p.grown)),
+               -- A piece takes at least 16 bytes, so what is small has no need to be counted.
+               case when pg_column_size(p.covered) <= 16000 or (select count(*) <= 1000 from unnest(p.covered)) then p.covered end,
                p.covered_us, p.connected_us, p.connections, p.connection_minutes, p.uncertainty_us
         from person p order by p.session_id, p.participant_id, p.day
         on conflict (session_id, participant_id, day) do update

@@ -2,12 +2,15 @@
 create or replace function rollcall.coverage_of(
     p_session_id uuid, p_participant_id uuid, p_with_open boolean default false
 ) returns tstzmultirange
-    language sql stable set search_path = pg_catalog, pg_temp as $$
-    select coalesce(range_agg(tstzrange(s.connected_at,
-                                        coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)))), '{}')
-    from rollcall.participation_spans s
-    where s.session_id = p_session_id and s.participant_id = p_participant_id
-      and (p_with_open or s.disconnected_at is not null)
+    language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    return (
+        select coalesce(range_agg(tstzrange(s.connected_at,
+                                            coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)))), '{}')
+        from rollcall.participation_spans s
+        where s.session_id = p_session_id and s.participant_id = p_participant_id
+          and (p_with_open or s.disconnected_at is not null));
+end
 $$;
 
 comment on function rollcall.coverage_of(uuid, uuid, boolean) is

@@ -16,6 +16,7 @@ create function rollcall.get_session_analytics(
     set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
+    v_bounds timestamptz[] := array[p_from, p_to];
     v_open uuid[];
 begin
     -- Whoever is narrowed to a tenant asks about that one.
@@ -29,23 +30,22 @@ begin
         raise exception 'unknown bucket "%"', p_bucket
             using errcode = 'invalid_parameter_value', hint = 'One of hour, day, week, month, or null for one row.';
     end if;
+    if p_bucket is not null then
+        select array_agg(t.lower_at order by t.lower_at) || p_to into v_bounds
+        from rollcall.time_buckets(p_bucket, p_tz, p_from, p_to) t;
+    end if;
     v_open := rollcall.open_sessions(p_tenant_id, p_from, p_to);
     return query
-    with buckets as (
-        select t.lower_at, t.upper_at from rollcall.time_buckets(p_bucket, p_tz, p_from, p_to) t
-        where p_bucket is not null
-        union all
-        select p_from, p_to where p_bucket is null
-    )
-    select b.lower_at, s.started, e.ended, s.completed, s.idle + s.max_duration, s.abandoned, s.no_shows,
+    select v_bounds[n], s.started, e.ended, s.completed, s.idle + s.max_duration, s.abandoned, s.no_shows,
            round(s.completed::numeric / nullif(e.ended, 0), 6), s.duration_us / 1000000.0 / nullif(s.timed, 0),
            s.p50_us / 1000000.0, s.p95_us / 1000000.0, s.max_us / 1000000.0,
-           rollcall.count_participants(p_tenant_id, b.lower_at, b.upper_at, v_open), u.covered_us / 1000000.0, u.peak
-    from buckets b
-    cross join lateral rollcall.session_outcomes(p_tenant_id, b.lower_at, b.upper_at) s
+           coalesce(c.participants, 0), u.covered_us / 1000000.0, u.peak
+    from generate_series(1, cardinality(v_bounds) - 1) as n
+    join rollcall.session_outcomes(p_tenant_id, v_bounds) s on s.bucket = n
+    join rollcall.presence_sums(p_tenant_id, v_bounds, v_open) u on u.bucket = n
+    left join rollcall.count_participants(p_tenant_id, v_bounds, v_open) c on c.bucket = n
     cross join lateral (select s.completed + s.idle + s.max_duration + s.abandoned as ended) e
-    cross join lateral rollcall.presence_sums(p_tenant_id, b.lower_at, b.upper_at, v_open) u
-    order by b.lower_at;
+    order by n;
 end
 $$;
 

@@ -1,88 +1,129 @@
--- How long participants were there in a period, summed, and how many at most at the same time. Out of the quarters of an
--- hour; where the period cuts a quarter, out of the participants of that day. Open connections come on top, up to their
--- last evidence.
+-- How long participants were there in each bucket, summed, and how many at most at the same time; bucket n lies between bounds
+-- n and n+1. Out of the quarters of an hour; where a bound cuts a quarter, out of the participants of that day. Open
+-- connections come on top, up to their last evidence.
 --
--- The peak is known at each full minute. Between two minutes more may have been there for a moment: the three quarters that
--- can hold the most (those present at their start, and all that joined) are looked at arrival by arrival, on days with up
--- to 5,000 participants. So the peak is exact where little happens and exact to the minute where much does.
+-- The peak is known at each full minute. Between two minutes more may have been there for a moment: the three quarters of a
+-- bucket that can hold the most (those present at their start, and all that joined) are looked at arrival by arrival, where
+-- the days of the whole period have up to 5,000 participants in all. So the peak is exact where little happens and exact to
+-- the minute where much does.
 drop function if exists rollcall.presence_sums(uuid, timestamptz, timestamptz, uuid[]);
+drop function if exists rollcall.presence_sums(uuid, timestamptz[], uuid[]);
 
-create function rollcall.presence_sums(
-    p_tenant_id uuid, p_from timestamptz, p_to timestamptz, p_open uuid[], out covered_us bigint, out peak bigint
-)
+create function rollcall.presence_sums(p_tenant_id uuid, p_bounds timestamptz[], p_open uuid[])
+    returns table (bucket integer, covered_us bigint, peak bigint)
     language plpgsql stable set search_path = pg_catalog, pg_temp
     set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
-    v_from timestamptz := date_bin('15 minutes', p_from + interval '15 minutes' - interval '1 microsecond', 'epoch');
-    v_to timestamptz := date_bin('15 minutes', p_to, 'epoch');
-    v_cut_us bigint := 0;
-    v_open_us bigint := 0;
-    v_busiest timestamptz[];
-    v_possible numeric[];
+    v_last integer := cardinality(p_bounds) - 1;
+    v_from timestamptz := p_bounds[1];
+    v_to timestamptz := p_bounds[v_last + 1];
+    v_is_exact boolean;
+    -- Whether any bound lies within a quarter.
+    v_cuts boolean := exists (select from unnest(p_bounds) b where date_bin('15 minutes', b, 'epoch') <> b);
+    -- Before it nothing is open; null: nothing is.
+    v_open_from timestamptz;
 begin
+    select min(s.connected_at) into v_open_from
+    from rollcall.participation_spans s where s.session_id = any (p_open) and s.disconnected_at is null;
+    v_is_exact := 5000 >= (
+        select coalesce(sum(u.participants), 0) from rollcall.usage_day u
+        where (p_tenant_id is null or u.tenant_id = p_tenant_id)
+          and u.day between (v_from at time zone 'UTC')::date and (v_to at time zone 'UTC')::date);
+    return query
     with quarter as (
-        select u.bucket, u.covered_us, 0 as open_us, u.joins, u.present from rollcall.usage_15m u
+        select u.bucket as at, u.covered_us, u.joins, u.present from rollcall.usage_15m u
         where p_tenant_id is not null and u.tenant_id = p_tenant_id
-          and u.bucket > p_from - interval '15 minutes' and u.bucket < p_to
+          and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to
         union all
-        select u.bucket, u.covered_us, 0, u.joins, u.present from rollcall.total_15m u
-        where p_tenant_id is null and u.bucket > p_from - interval '15 minutes' and u.bucket < p_to
+        select u.bucket, u.covered_us, u.joins, u.present from rollcall.total_15m u
+        where p_tenant_id is null and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to
+    ), piece as (
+        select width_bucket(q.at, p_bounds) as bucket, q.at, q.covered_us, 0 as open_us, q.joins, q.present
+        from quarter q where not v_cuts
         union all
-        select o.bucket, 0, o.covered_us, o.joins, o.present from rollcall.open_minutes(p_open, p_from, p_to) o where cardinality(p_open) > 0
-    ), summed as (
-        select q.bucket, sum(q.covered_us) as covered_us, sum(q.open_us) as open_us, sum(q.joins) as joins, array[
-            sum(q.present[1]), sum(q.present[2]), sum(q.present[3]), sum(q.present[4]), sum(q.present[5]),
-            sum(q.present[6]), sum(q.present[7]), sum(q.present[8]), sum(q.present[9]), sum(q.present[10]),
-            sum(q.present[11]), sum(q.present[12]), sum(q.present[13]), sum(q.present[14]), sum(q.present[15])] as present
-        from quarter q group by q.bucket
-    )
-    -- What is open is cut to the period already.
-    select coalesce(sum(s.covered_us) filter (where s.bucket >= v_from and s.bucket < v_to), 0), coalesce(sum(s.open_us), 0),
-           coalesce(max(m.highest), 0),
-           (array_agg(s.bucket order by s.present[1] + s.joins desc, s.bucket))[1:3],
-           (array_agg(s.present[1] + s.joins order by s.present[1] + s.joins desc, s.bucket))[1:3]
-    into covered_us, v_open_us, peak, v_busiest, v_possible
-    from summed s,
-         lateral (select case when s.bucket >= v_from and s.bucket < v_to
-                              then greatest(s.present[1], s.present[2], s.present[3], s.present[4], s.present[5],
-                                            s.present[6], s.present[7], s.present[8], s.present[9], s.present[10],
-                                            s.present[11], s.present[12], s.present[13], s.present[14], s.present[15])
-                              -- A quarter that the period cuts: those of its minutes that lie inside.
-                              else (select max(n) from unnest(s.present) with ordinality as p (n, minute)
-                                    where s.bucket + (minute - 1) * interval '1 minute' >= p_from
-                                      and s.bucket + (minute - 1) * interval '1 minute' < p_to) end as highest) m;
-
-    for v_place in 1 .. coalesce(cardinality(v_busiest), 0) loop
-        continue when v_possible[v_place] <= peak or 5000 < (
-            select sum(u.participants) from rollcall.usage_day u
-            where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.day = (v_busiest[v_place] at time zone 'UTC')::date);
-        peak := greatest(peak, rollcall.quarter_peak(
-            p_tenant_id, greatest(p_from, v_busiest[v_place]),
-            least(p_to, v_busiest[v_place] + interval '15 minutes'), p_open));
-    end loop;
-
-    if p_from < v_from or v_to < p_to then
-        with tenant as materialized (
-            select p_tenant_id as tenant_id where p_tenant_id is not null
-            union all
-            select t.tenant_id from rollcall.tenants t where p_tenant_id is null
-        ), cut (from_at, to_at) as (
-            values (p_from, least(v_from, p_to)), (greatest(v_to, v_from), p_to)
-        )
-        select coalesce(sum(rollcall.coverage_seconds(
+        -- A quarter that a bound cuts is in the bucket before and in the one after.
+        select b.bucket, q.at, q.covered_us, 0, q.joins, q.present
+        from quarter q,
+             lateral generate_series(
+                 greatest(1, width_bucket(q.at, p_bounds)),
+                 least(v_last, width_bucket(q.at + interval '15 minutes' - interval '1 microsecond', p_bounds))) as b (bucket)
+        where v_cuts
+        union all
+        -- What is open is cut to the bucket already.
+        select n, o.bucket, 0, o.covered_us, o.joins, o.present
+        from generate_series(1, v_last) as n, lateral rollcall.open_minutes(p_open, p_bounds[n], p_bounds[n + 1]) o
+        where p_bounds[n + 1] > v_open_from
+    ), placed as materialized (
+        select p.bucket, p.at,
+               p.at >= p_bounds[p.bucket] and p.at + interval '15 minutes' <= p_bounds[p.bucket + 1] as is_whole,
+               sum(p.covered_us) as covered_us, sum(p.open_us) as open_us, sum(p.present[1]) + sum(p.joins) as possible, array[
+            sum(p.present[1]), sum(p.present[2]), sum(p.present[3]), sum(p.present[4]), sum(p.present[5]),
+            sum(p.present[6]), sum(p.present[7]), sum(p.present[8]), sum(p.present[9]), sum(p.present[10]),
+            sum(p.present[11]), sum(p.present[12]), sum(p.present[13]), sum(p.present[14]), sum(p.present[15])] as present
+        from piece p group by p.bucket, p.at
+    ), minutes as materialized (
+        select p.bucket, p.at, p.possible,
+               case when p.is_whole
+                    then greatest(p.present[1], p.present[2], p.present[3], p.present[4], p.present[5],
+                                  p.present[6], p.present[7], p.present[8], p.present[9], p.present[10],
+                                  p.present[11], p.present[12], p.present[13], p.present[14], p.present[15])
+                    -- A quarter that a bound cuts: those of its minutes that lie inside.
+                    else (select max(n) from unnest(p.present) with ordinality as m (n, minute)
+                          where p.at + (minute - 1) * interval '1 minute' >= p_bounds[p.bucket]
+                            and p.at + (minute - 1) * interval '1 minute' < p_bounds[p.bucket + 1]) end as highest
+        from placed p
+    ), highest as materialized (
+        select m.bucket, coalesce(max(m.highest), 0) as peak from minutes m group by m.bucket
+    ), busiest as materialized (
+        select b.*, row_number() over () as place
+        from (select m.bucket, m.at, m.possible,
+                     row_number() over (partition by m.bucket order by m.possible desc, m.at) as rank
+              from minutes m where v_is_exact) b
+        join highest h using (bucket)
+        where b.rank <= 3 and b.possible > h.peak
+    ), looked_at as (
+        select b.bucket, q.peak
+        from (select array_agg(greatest(p_bounds[b.bucket], b.at) order by b.place) as from_at,
+                     array_agg(least(p_bounds[b.bucket + 1], b.at + interval '15 minutes') order by b.place) as to_at
+              from busiest b having count(*) > 0) a,
+             lateral rollcall.quarter_peaks(p_tenant_id, a.from_at, a.to_at, p_open) q
+        join busiest b on b.place = q.place
+    ), tenant as materialized (
+        select p_tenant_id as tenant_id where p_tenant_id is not null
+        union all
+        select t.tenant_id from rollcall.tenants t where p_tenant_id is null
+    ), cut as materialized (
+        select n as bucket, e.from_at, e.to_at
+        from generate_series(1, v_last) as n,
+             lateral (select date_bin('15 minutes', p_bounds[n] + interval '15 minutes' - interval '1 microsecond', 'epoch') as from_at,
+                             date_bin('15 minutes', p_bounds[n + 1], 'epoch') as to_at) w,
+             lateral (values (p_bounds[n], least(w.from_at, p_bounds[n + 1])),
+                             (greatest(w.to_at, w.from_at), p_bounds[n + 1])) as e (from_at, to_at)
+        where e.from_at < e.to_at
+    ), measured as (
+        select e.bucket, sum(rollcall.coverage_seconds(
                    coalesce(c.covered, rollcall.coverage_of(c.session_id, c.participant_id))
-                   * tstzmultirange(tstzrange(e.from_at, e.to_at))) * 1000000), 0)
-        into v_cut_us
+                   * tstzmultirange(tstzrange(e.from_at, e.to_at))) * 1000000) as covered_us
         from cut e, tenant t,
              lateral (select o.* from rollcall.participant_coverage o
                       where o.tenant_id = t.tenant_id and o.day = (e.from_at at time zone 'UTC')::date
                         and o.first_at < e.to_at and o.last_at > e.from_at offset 0) c
-        where e.from_at < e.to_at;
-    end if;
-    covered_us := covered_us + v_cut_us + v_open_us;
+        group by e.bucket
+    )
+    select x.bucket, sum(x.covered_us)::bigint, max(x.peak)::bigint
+    from (select n as bucket, 0 as covered_us, 0 as peak from generate_series(1, v_last) as n
+          union all
+          select p.bucket, sum(case when p.is_whole then p.covered_us else 0 end + p.open_us), 0 from placed p group by p.bucket
+          union all
+          select m.bucket, m.covered_us, 0 from measured m
+          union all
+          select h.bucket, 0, h.peak from highest h
+          union all
+          select l.bucket, 0, l.peak from looked_at l) x
+    group by x.bucket;
 end
 $$;
 
-comment on function rollcall.presence_sums(uuid, timestamptz, timestamptz, uuid[]) is
-    'Internal: covered time of a tenant (null: of all) in [p_from, p_to) and the most participants at the same time.';
+comment on function rollcall.presence_sums(uuid, timestamptz[], uuid[]) is
+    'Internal: covered time of a tenant (null: of all) in each bucket and the most participants at the same time.';

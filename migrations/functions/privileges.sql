@@ -65,14 +65,14 @@ declare
         'presence_at', 'time_together', 'get_billing_watermark', 'coverage_of', 'check_session',
         -- Used by these, and by the functions of either.
         'coverage_seconds', 'time_buckets', 'check_arguments', 'scope_tenant_id', 'bridge_gaps', 'us_between', 'duration_us',
-        'duration_bin',
+        'duration_bin', 'duration_shift',
         -- They refuse a reader themselves, with a sentence that says who may.
         'log_session_event', 'cleanup_inactive_sessions', 'close_billing_period', 'check_may_write'];
     c_functions_billing constant text[] := array[
         'get_session_billing_data', 'get_usage', 'get_session_analytics', 'usage_slices', 'usage_event_id',
         -- Used by these.
         'get_usage_of_tenants', 'usage_parts', 'usage_stays', 'usage_pieces', 'open_sessions', 'round_usage',
-        'session_outcomes', 'count_participants', 'open_minutes', 'quarter_peak', 'presence_sums'];
+        'session_outcomes', 'count_participants', 'open_minutes', 'quarter_peaks', 'presence_sums'];
     c_functions_auditor constant text[] := array[
         'verify_audit_chain', 'verify_audit_triggers', 'verify_audit_epoch', 'verify_audit_records',
         'verify_audit_checkpoints', 'audit_field', 'audit_leaf', 'audit_mark_leaf', 'audit_refused_leaf', 'audit_leaves',

@@ -1,105 +1,135 @@
--- How the sessions of a period went. Whole days (UTC) come out of session_stats_day and the histograms; the rest of a day
--- at either end out of sessions. Percentiles are exact: the histogram says in which bin the wanted session lies and which
--- of the bin it is, and an index finds it there.
+-- How the sessions of each bucket went; bucket n lies between bounds n and n+1. Whole days (UTC) come out of session_stats_day
+-- and the histograms, the rest of a bucket out of sessions. Percentiles are exact: of a bucket without a whole day all durations
+-- are put in order; for others the histogram says in which bin the wanted session lies and which of the bin it is, and an index
+-- finds it there.
 --
 -- Runs as the owner, because row-level security may not use that index: its expression is not leakproof, so it would be
 -- asked only of rows that the policy let through, one by one. Whoever is narrowed to a tenant gets that tenant here too.
 drop function if exists rollcall.session_outcomes(uuid, timestamptz, timestamptz);
+drop function if exists rollcall.session_outcomes(uuid, timestamptz[]);
 
-create function rollcall.session_outcomes(
-    p_tenant_id uuid, p_from timestamptz, p_to timestamptz,
-    out started bigint, out completed bigint, out idle bigint, out max_duration bigint, out abandoned bigint,
-    out no_shows bigint, out timed bigint, out duration_us bigint, out p50_us bigint, out p95_us bigint, out max_us bigint
-)
+create function rollcall.session_outcomes(p_tenant_id uuid, p_bounds timestamptz[])
+    returns table (bucket integer, started bigint, completed bigint, idle bigint, max_duration bigint, abandoned bigint,
+                   no_shows bigint, timed bigint, duration_us bigint, p50_us bigint, p95_us bigint, max_us bigint)
     language plpgsql stable security definer set search_path = pg_catalog, pg_temp
     set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
-    v_from timestamptz := date_bin('24 hours', p_from + interval '24 hours' - interval '1 microsecond', 'epoch');
-    v_to timestamptz := date_bin('24 hours', p_to, 'epoch');
-    v_day date;
-    v_day_to date;
-    v_tenants uuid[];
+    v_last integer := cardinality(p_bounds) - 1;
+    v_day date := (p_bounds[1] at time zone 'UTC')::date;
+    v_day_to date := (p_bounds[cardinality(p_bounds)] at time zone 'UTC')::date;
 begin
     p_tenant_id := coalesce(rollcall.scope_tenant_id(), p_tenant_id);
-    -- Tenant by tenant, because that is how the index on times goes.
-    v_tenants := case when p_tenant_id is null then array(select t.tenant_id from rollcall.tenants t) else array[p_tenant_id] end;
-    if v_from >= v_to then
-        -- No whole day.
-        v_from := p_to;
-        v_to := p_to;
-    end if;
-    v_day := (v_from at time zone 'UTC')::date;
-    v_day_to := case when v_from < v_to then (v_to at time zone 'UTC')::date else v_day end;
-
-    select coalesce(sum(x.started), 0), coalesce(sum(x.completed), 0), coalesce(sum(x.idle), 0),
-           coalesce(sum(x.max_duration), 0), coalesce(sum(x.abandoned), 0), coalesce(sum(x.no_shows), 0),
-           coalesce(sum(x.timed), 0), coalesce(sum(x.duration_us), 0)
-    into started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us
-    from (select d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
-          from rollcall.session_stats_day d
-          where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
-          union all
-          select d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
-          from rollcall.session_stats_day d
-          where p_tenant_id is null and d.day >= v_day and d.day < v_day_to
-          union all
-          select count(*), 0, 0, 0, 0, 0, 0, 0
-          from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
-               lateral (select from rollcall.sessions o
-                        where o.tenant_id = t.tenant_id and o.started_at >= e.from_at and o.started_at < e.to_at
-                        offset 0) s
-          where e.from_at < e.to_at
-          union all
-          select 0, count(*) filter (where s.end_reason = 'completed'), count(*) filter (where s.end_reason = 'idle'),
-                 count(*) filter (where s.end_reason = 'max_duration'), count(*) filter (where s.end_reason = 'abandoned'),
-                 count(*) filter (where s.started_at is null), count(s.started_at),
-                 sum(rollcall.duration_us(s.started_at, s.ended_at))
-          from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
-               lateral (select o.* from rollcall.sessions o
-                        where o.status = 'ended' and o.tenant_id = t.tenant_id
-                          and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s
-          where e.from_at < e.to_at) x;
-    if timed = 0 then
-        return;
-    end if;
-
-    with wanted (what, rank) as (
-        values ('p50', (timed + 1) / 2), ('p95', (timed * 95 + 99) / 100), ('max', timed)
-    ), bin as (
-        select x.bin, sum(x.sessions) as sessions
-        from (select d.bin, d.sessions from rollcall.session_durations_day d
+    return query
+    with tenant as materialized (
+        -- Tenant by tenant, because that is how the indexes on times go.
+        select p_tenant_id as tenant_id where p_tenant_id is not null
+        union all
+        select t.tenant_id from rollcall.tenants t where p_tenant_id is null
+    ), period as materialized (
+        select n as bucket, p_bounds[n] as from_at, p_bounds[n + 1] as to_at,
+               case when d.from_at < d.to_at then d.from_at else p_bounds[n + 1] end as whole_from,
+               case when d.from_at < d.to_at then d.to_at else p_bounds[n + 1] end as whole_to
+        from generate_series(1, v_last) as n,
+             lateral (select date_bin('24 hours', p_bounds[n] + interval '24 hours' - interval '1 microsecond', 'epoch') as from_at,
+                             date_bin('24 hours', p_bounds[n + 1], 'epoch') as to_at) d
+    ), edge as materialized (
+        select p.bucket, e.from_at, e.to_at
+        from period p, lateral (values (p.from_at, p.whole_from), (p.whole_to, p.to_at)) as e (from_at, to_at)
+        where e.from_at < e.to_at
+    ), begun as (
+        select e.bucket, count(*) as started
+        from edge e, tenant t,
+             lateral (select from rollcall.sessions o
+                      where o.tenant_id = t.tenant_id and o.started_at >= e.from_at and o.started_at < e.to_at offset 0) s
+        group by e.bucket
+    ), over as materialized (
+        select e.bucket, s.end_reason, s.started_at is null as is_no_show,
+               rollcall.duration_us(s.started_at, s.ended_at) as us
+        from edge e, tenant t,
+             lateral (select o.started_at, o.ended_at, o.end_reason from rollcall.sessions o
+                      where o.status = 'ended' and o.tenant_id = t.tenant_id
+                        and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s
+    ), stat as (
+        -- Days that lie in one bucket as a whole; here and below the bucket is computed and not joined, which takes longer.
+        select b.bucket, d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
+        from (select d.* from rollcall.session_stats_day d
               where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
               union all
-              select d.bin, d.sessions from rollcall.total_durations_day d
-              where p_tenant_id is null and d.day >= v_day and d.day < v_day_to
+              select d.* from rollcall.session_stats_day d where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d,
+             lateral (select width_bucket(d.day::timestamp at time zone 'UTC', p_bounds) as bucket) b
+        where b.bucket >= 1 and (d.day + 1)::timestamp at time zone 'UTC' <= p_bounds[b.bucket + 1]
+    ), summed as materialized (
+        select x.bucket, sum(x.started)::bigint as started, sum(x.completed)::bigint as completed, sum(x.idle)::bigint as idle,
+               sum(x.max_duration)::bigint as max_duration, sum(x.abandoned)::bigint as abandoned,
+               sum(x.no_shows)::bigint as no_shows, sum(x.timed)::bigint as timed, sum(x.duration_us)::bigint as duration_us
+        from (select p.bucket, 0 as started, 0 as completed, 0 as idle, 0 as max_duration, 0 as abandoned, 0 as no_shows,
+                     0 as timed, 0 as duration_us
+              from period p
               union all
-              select rollcall.duration_bin(rollcall.duration_us(s.started_at, s.ended_at)), 1
-              from unnest(v_tenants) as t (tenant_id), (values (p_from, v_from), (v_to, p_to)) as e (from_at, to_at),
-                   lateral (select o.* from rollcall.sessions o
-                            where o.status = 'ended' and o.tenant_id = t.tenant_id and o.started_at is not null
-                              and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s
-              where e.from_at < e.to_at) x
-        group by x.bin having sum(x.sessions) <> 0
+              select s.bucket, s.started, s.completed, s.idle, s.max_duration, s.abandoned, s.no_shows, s.timed, s.duration_us
+              from stat s
+              union all
+              select b.bucket, b.started, 0, 0, 0, 0, 0, 0, 0 from begun b
+              union all
+              select o.bucket, 0, count(*) filter (where o.end_reason = 'completed'),
+                     count(*) filter (where o.end_reason = 'idle'), count(*) filter (where o.end_reason = 'max_duration'),
+                     count(*) filter (where o.end_reason = 'abandoned'), count(*) filter (where o.is_no_show), count(o.us),
+                     coalesce(sum(o.us), 0)
+              from over o group by o.bucket) x
+        group by x.bucket
+    ), wanted as materialized (
+        select s.bucket, w.what, w.rank, p.from_at, p.to_at, p.whole_from < p.whole_to as has_histogram
+        from summed s join period p using (bucket),
+             lateral (values ('p50', (s.timed + 1) / 2), ('p95', (s.timed * 95 + 99) / 100), ('max', s.timed)) as w (what, rank)
+        where s.timed > 0
+    ), counted as (
+        select b.bucket, d.bin, d.sessions
+        from (select d.day, d.bin, d.sessions from rollcall.session_durations_day d
+              where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
+              union all
+              select d.day, d.bin, d.sessions from rollcall.total_durations_day d
+              where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d,
+             lateral (select width_bucket(d.day::timestamp at time zone 'UTC', p_bounds) as bucket) b
+        where b.bucket >= 1 and (d.day + 1)::timestamp at time zone 'UTC' <= p_bounds[b.bucket + 1]
     ), ranked as (
-        select b.bin, sum(b.sessions) over (order by b.bin) - b.sessions as below, b.sessions from bin b
+        select x.bucket, x.bin, x.sessions,
+               sum(x.sessions) over (partition by x.bucket order by x.bin rows unbounded preceding)::bigint - x.sessions as below
+        from (select x.bucket, x.bin, sum(x.sessions)::bigint as sessions
+              from (select c.bucket, c.bin, c.sessions from counted c
+                    union all
+                    select o.bucket, rollcall.duration_bin(o.us), 1
+                    from over o join period p using (bucket)
+                    where o.us is not null and p.whole_from < p.whole_to) x
+              group by x.bucket, x.bin having sum(x.sessions) <> 0) x
     ), found as (
-        select w.what, f.us
+        select w.bucket, w.what, f.us
         from wanted w
-        join ranked r on w.rank > r.below and w.rank <= r.below + r.sessions,
+        join ranked r on r.bucket = w.bucket and w.rank > r.below and w.rank <= r.below + r.sessions,
              lateral (select rollcall.duration_us(s.started_at, s.ended_at) as us
                       from rollcall.sessions s
                       where s.status = 'ended' and s.started_at is not null
                         and rollcall.duration_bin(rollcall.duration_us(s.started_at, s.ended_at)) = r.bin
                         and (p_tenant_id is null or s.tenant_id = p_tenant_id)
-                        and s.ended_at >= p_from and s.ended_at < p_to
+                        and s.ended_at >= w.from_at and s.ended_at < w.to_at
                       order by us offset w.rank - r.below - 1 limit 1) f
+        where w.has_histogram
+        union all
+        select w.bucket, w.what, o.us
+        from (select o.bucket, o.us, row_number() over (partition by o.bucket order by o.us) as place
+              from over o where o.us is not null) o
+        join wanted w on w.bucket = o.bucket and w.rank = o.place
+        where not w.has_histogram
+    ), percentile as (
+        select f.bucket, min(f.us) filter (where f.what = 'p50') as p50_us, min(f.us) filter (where f.what = 'p95') as p95_us,
+               min(f.us) filter (where f.what = 'max') as max_us
+        from found f group by f.bucket
     )
-    select min(f.us) filter (where f.what = 'p50'), min(f.us) filter (where f.what = 'p95'),
-           min(f.us) filter (where f.what = 'max')
-    into p50_us, p95_us, max_us from found f;
+    select s.bucket, s.started, s.completed, s.idle, s.max_duration, s.abandoned, s.no_shows, s.timed, s.duration_us,
+           p.p50_us, p.p95_us, p.max_us
+    from summed s left join percentile p using (bucket);
 end
 $$;
 
-comment on function rollcall.session_outcomes(uuid, timestamptz, timestamptz) is
-    'Internal: sessions of a tenant (null: of all) that started and that ended in [p_from, p_to), by reason, with exact percentiles of their durations.';
+comment on function rollcall.session_outcomes(uuid, timestamptz[]) is
+    'Internal: sessions of a tenant (null: of all) that started and that ended in each bucket, by reason, with exact percentiles of their durations.';

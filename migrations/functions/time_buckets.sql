@@ -6,7 +6,10 @@
 -- new day. An hour that strikes twice is two hours. A day or hour that the clocks skip has no bucket.
 create or replace function rollcall.time_buckets(p_bucket text, p_tz text, p_from timestamptz, p_to timestamptz)
     returns table (label timestamp, lower_at timestamptz, upper_at timestamptz)
-    language sql stable set search_path = pg_catalog, pg_temp as $$
+    language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+    return query
     with bound as (
         -- "at time zone" takes the last of two midnights. A day of real time before it, the local clock was ahead by as
         -- much as the clocks went back since; so much earlier it was midnight for the first time, if it was.
@@ -31,7 +34,8 @@ create or replace function rollcall.time_buckets(p_bucket text, p_tz text, p_fro
         from bound b
         window w as (order by b.at, b.label)
     )
-    select c.label, c.lower_at, c.upper_at from cut c where c.lower_at < c.upper_at
+    select c.label, c.lower_at, c.upper_at from cut c where c.lower_at < c.upper_at;
+end
 $$;
 
 comment on function rollcall.time_buckets(text, text, timestamptz, timestamptz) is

@@ -72,7 +72,7 @@ const FUNCTIONS: &[(&str, &str)] = functions![
     "session_outcomes",
     "count_participants",
     "open_minutes",
-    "quarter_peak",
+    "quarter_peaks",
     "presence_sums",
     "get_session_analytics",
     "close_billing_period",

@@ -71,6 +71,7 @@ const BOTH_CALL: &[&str] = &[
     "us_between",
     "duration_us",
     "duration_bin",
+    "duration_shift",
     "check_may_write",
     "log_session_event",
     "cleanup_inactive_sessions",
@@ -91,7 +92,7 @@ const BILLING_CALLS: &[&str] = &[
     "session_outcomes",
     "count_participants",
     "open_minutes",
-    "quarter_peak",
+    "quarter_peaks",
     "presence_sums",
 ];
 const AUDITOR_CALLS: &[&str] = &[

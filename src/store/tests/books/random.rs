@@ -6,7 +6,7 @@ use rollcall_core::{SessionId, TenantId, Timestamp};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::super::{LEASE, now};
+use super::super::{LEASE, now, value};
 use super::oracle::{ROUNDINGS, Span, Totals, peak, union, usage};
 use super::{MARCH, database, differences, fresh_id, make_session, make_tenant};
 use crate::store::Store;
@@ -203,6 +203,20 @@ async fn check_analytics(store: &Store, tenant: TenantId, spans: &[Span], period
         let highest = peak(spans, *from, *to);
         assert!(found.2 <= highest, "a peak of {} where there were {highest}", found.2);
         assert!(found.2 >= at_full_minutes(spans, *from, *to), "no minute had more than the peak");
+        for (bucket, zone) in [("day", "UTC"), ("day", "Asia/Kathmandu"), ("week", "UTC")] {
+            // A bucket says what its period says when it is asked for alone.
+            let sql = format!(
+                "select count(*) filter (where (b.participants, b.participant_seconds, b.peak_concurrent)
+                                               is distinct from (a.participants, a.participant_seconds, a.peak_concurrent))
+                 from (values ('{tenant}'::uuid), (null)) as t (tenant_id),
+                      lateral (select x.*, lead(x.bucket, 1, {to}) over (order by x.bucket) as upper_at
+                               from rollcall.get_session_analytics({from}, {to}, t.tenant_id, '{bucket}', '{zone}') x) b,
+                      lateral rollcall.get_session_analytics(b.bucket, b.upper_at, t.tenant_id) a",
+                from = instant(*from),
+                to = instant(*to)
+            );
+            assert_eq!(value(store, sql).await, "0", "{bucket}s of {zone}");
+        }
     }
 }
 
