@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::canary::Canary;
+use super::canary::{self, Canary};
 use super::file::ScenarioError;
 use super::stage::Stage;
 use super::watch::Watched;
@@ -149,7 +149,15 @@ impl Subject<'_> {
     /// # Errors
     /// They cannot get in.
     pub async fn canary(&self) -> anyhow::Result<Canary> {
-        let canary = Canary::start(self).await?;
+        self.canary_of(canary::PARTICIPANTS).await
+    }
+
+    /// With so many participants.
+    ///
+    /// # Errors
+    /// They cannot get in.
+    pub async fn canary_of(&self, participants: usize) -> anyhow::Result<Canary> {
+        let canary = Canary::start(self, participants).await?;
         self.stage.watch.with(|watched| watched.pulse = Some(canary.pulse()));
         Ok(canary)
     }

@@ -9,6 +9,9 @@ use super::super::reasons;
 use super::super::truth::{Boot, BootEndKind, ConnectionTruth, End};
 use super::{Fault, Judge, Who};
 
+/// How long after a network has healed what it held back may be on its way: the pause between two attempts to send it doubles.
+const SENT_AGAIN_US: i64 = 1_000_000;
+
 impl<'a> Judge<'a> {
     /// Every acknowledged connection is in the ledger once, and its span lies between the bounds.
     pub(super) fn connections(&mut self) {
@@ -114,9 +117,10 @@ impl<'a> Judge<'a> {
             },
             _ => connection.there_until,
         };
-        // Nor was its network working from where packets were lost, if that is what ended it.
+        // Nor was its network working from where packets were lost, if that is what ended it: then, or when what was held back,
+        // its goodbye among it, was sent again.
         let lost_at = reasons::faults_during(self.truth, self.rules, connection)
-            .filter(|one| one.kind.needs_network() && one.until >= end)
+            .filter(|one| one.kind.needs_network() && one.until + SENT_AGAIN_US >= end)
             .map(|one| one.at)
             .min();
         let missing = there_until.min(ordered_at).min(lost_at.unwrap_or(i64::MAX)) - end;

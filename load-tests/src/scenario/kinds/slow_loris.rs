@@ -33,6 +33,8 @@ parameters! {
         sockets: usize = 10_000, in 4..=1_000_000;
         /// Lorises that connect in a second.
         opens_per_s: f64 = 2_000.0, in 1..=100_000;
+        /// Bystanders, each with 10 pings a second. Lorises are held for about 10 s: fewer give too few pings for a p99.
+        bystanders: usize = 40, in 1..=1_000;
         /// Seconds for which bystanders ping before the first loris comes.
         before_s: f64 = 30.0, in 1..=3_600;
         /// Seconds after the last one has come within which all must be let go.
@@ -99,7 +101,7 @@ impl Workload for SlowLoris {
     async fn run(&self, stage: &Stage) -> anyhow::Result<Findings> {
         limits::raise()?;
         let subject = stage.subject(&[]).await?;
-        let canary = subject.canary().await?;
+        let canary = subject.canary_of(self.bystanders).await?;
         stage.progress.step("bystanders ping alone");
         tokio::time::sleep(Duration::from_secs_f64(self.before_s)).await;
         let empty = subject.pid().map(measure::rss_anon_bytes).transpose()?;
