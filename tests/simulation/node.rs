@@ -34,6 +34,9 @@ use super::world::{Phase, World};
 
 pub const NODE_NAME: &str = "node";
 
+/// More than the last stop needs to bring everything, record by record.
+const LAST_FLUSH_MAX: Duration = Duration::from_secs(60);
+
 /// What `src/app/shutdown.rs` adds to the time for close confirmations.
 const CONNECTIONS_END_SLACK: Duration = Duration::from_secs(2);
 
@@ -396,7 +399,12 @@ impl Process {
         self.ledger.close();
         self.writer.notify_one();
         self.finish.cancel();
-        self.clock.timeout(self.world.plan.limits.flush_timeout, self.flushed.notified()).await.ok();
+        let limit = match self.world.phase() {
+            // What one stop cannot bring the next start does. The last has no start after it.
+            Phase::End => LAST_FLUSH_MAX,
+            Phase::Chaos | Phase::Calm => self.world.plan.limits.flush_timeout,
+        };
+        self.clock.timeout(limit, self.flushed.notified()).await.ok();
         let status = self.ledger.status();
         let left = status.appended_seq - status.applied_seq;
         let open = self.hub.connections_open();
