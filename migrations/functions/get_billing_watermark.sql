@@ -16,12 +16,11 @@ begin
     )
     select least(
         (select k.through from known k),
-        (select min(greatest(s.last_evidence_at, s.connected_at)) from rollcall.participation_spans s
-         where s.disconnected_at is null),
-        -- Looked up for each session that somebody is in, never by reading all that ended: hence the offset.
-        (select min(e.ended_at)
-         from (select distinct s.session_id from rollcall.participation_spans s where s.disconnected_at is null) o
-         cross join lateral (select e.ended_at from rollcall.sessions e where e.session_id = o.session_id offset 0) e),
+        -- The end is looked up for each session that somebody is in, never by reading all that ended: hence the offset.
+        (select min(least(o.proven_until, e.ended_at))
+         from (select s.session_id, min(greatest(s.last_evidence_at, s.connected_at)) as proven_until
+               from rollcall.participation_spans s where s.disconnected_at is null group by s.session_id) o
+         left join lateral (select e.ended_at from rollcall.sessions e where e.session_id = o.session_id offset 0) e on true),
         (select min(s.disconnected_at)
          from grace g
          cross join known k
