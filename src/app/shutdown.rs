@@ -73,7 +73,9 @@ async fn flush(app: &App) {
     }
     match app.store.close_epoch(app.ledger.epoch(), EpochState::Drained, status.applied_seq).await {
         Ok(true) => {}
-        Ok(false) => warn!("Postgres was set back to an earlier point; the next start brings what it lost"),
+        Ok(false) => warn!(
+            "the epoch was closed by another process, or Postgres was set back; the next start brings what is missing"
+        ),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "the epoch was not closed; the next start does it");
         }
