@@ -36,6 +36,8 @@ begin
                           'session_audit_log_tenant_idx', 'participation_spans_open_tenant_idx',
                           'participation_spans_crashed_idx', 'participant_coverage_tenant_idx',
                           'participant_coverage_day_idx', 'session_usage_day_tenant_idx', 'usage_day_day_idx',
+                          'session_usage_day_lasting_idx', 'session_usage_day_lasting_all_idx',
+                          'session_usage_day_return_idx', 'participant_coverage_return_idx',
                           'sessions_tenant_started_idx', 'sessions_tenant_ended_idx', 'sessions_duration_idx',
                           'session_stats_day_day_idx', 'audit_batches_committed_idx', 'audit_checkpoint_heads_epoch_idx',
                           'usage_outbox_slice_idx', 'usage_outbox_event_key', 'usage_outbox_reverses_key']) as i

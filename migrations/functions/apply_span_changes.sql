@@ -112,19 +112,6 @@ begin
                coalesce(sum(p.sign) filter (where p.first_minute <= 14 and p.last_minute >= 14), 0)::integer] as present
         from quarter_piece p
         group by p.tenant_id, p.bucket
-    ), count_quarters as (
-        insert into rollcall.usage_15m as u (tenant_id, bucket, shard, covered_us, connected_us, joins, present)
-        select q.tenant_id, q.bucket, p_shard, q.covered_us, q.connected_us, q.joins, q.present
-        from quarter q order by q.tenant_id, q.bucket
-        on conflict (tenant_id, bucket, shard) do update
-        set covered_us = u.covered_us + excluded.covered_us,
-            connected_us = u.connected_us + excluded.connected_us,
-            joins = u.joins + excluded.joins,
-            present = array[u.present[1] + excluded.present[1], u.present[2] + excluded.present[2], u.present[3] + excluded.present[3],
-                         u.present[4] + excluded.present[4], u.present[5] + excluded.present[5], u.present[6] + excluded.present[6],
-                         u.present[7] + excluded.present[7], u.present[8] + excluded.present[8], u.present[9] + excluded.present[9],
-                         u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
-                         u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]]
     ), count_total as (
         insert into rollcall.total_15m as u (bucket, shard, covered_us, joins, present)
         select q.bucket, p_shard, sum(q.covered_us), sum(q.joins),
@@ -218,6 +205,9 @@ begin
         from person p group by p.tenant_id, p.session_id, p.day
     ), meeting as materialized (
         select d.*, coalesce(u.covered_us, 0) as covered_us_before, coalesce(u.participants, 0) as participants_before,
+               u.first_at as first_at_before, u.connections as connections_before, u.connected_us as connected_us_before,
+               u.uncertainty_us as uncertainty_us_before, u.whole_seconds as whole_seconds_before,
+               u.connection_minutes as connection_minutes_before, u.participant_minutes as participant_minutes_before,
                coalesce(u.first_day, least(f.first_day, min(d.day) over (partition by d.session_id))) as first_day,
                d.day < f.first_day or coalesce(u.participants, 0) + d.participants = 0 or u.participants = 0 as stirred
         from session_day d
@@ -243,6 +233,67 @@ begin
             whole_seconds = u.whole_seconds + excluded.whole_seconds,
             connection_minutes = u.connection_minutes + excluded.connection_minutes,
             participant_minutes = u.participant_minutes + excluded.participant_minutes
+    ), begun as (
+        -- Taken away where it was and added where it is now: the first moment of a session day may have become an earlier one.
+        select x.tenant_id, date_bin('15 minutes', x.first_at, 'epoch') as bucket, x.sign,
+               (x.participants > 0)::integer as sessions, x.participants, x.connections, x.connected_us, x.covered_us,
+               x.uncertainty_us, x.whole_seconds, x.connection_minutes, x.participant_minutes
+        from (select m.tenant_id, -1 as sign, m.first_at_before as first_at, m.participants_before as participants,
+                     m.connections_before as connections, m.connected_us_before as connected_us,
+                     m.covered_us_before as covered_us, m.uncertainty_us_before as uncertainty_us,
+                     m.whole_seconds_before as whole_seconds, m.connection_minutes_before as connection_minutes,
+                     m.participant_minutes_before as participant_minutes
+              from meeting m where m.first_at_before is not null
+              union all
+              select m.tenant_id, 1, least(m.first_at_before, m.starts_at), m.participants_before + m.participants,
+                     coalesce(m.connections_before, 0) + m.connections, coalesce(m.connected_us_before, 0) + m.connected_us,
+                     m.covered_us_before + m.covered_us, coalesce(m.uncertainty_us_before, 0) + m.uncertainty_us,
+                     coalesce(m.whole_seconds_before, 0) + m.whole_seconds,
+                     coalesce(m.connection_minutes_before, 0) + m.connection_minutes,
+                     coalesce(m.participant_minutes_before, 0) + m.participant_minutes
+              from meeting m) x
+    ), count_quarters as (
+        insert into rollcall.usage_15m as u
+            (tenant_id, bucket, shard, covered_us, connected_us, joins, present, begun_sessions, begun_participants,
+             begun_connections, begun_connected_us, begun_covered_us, begun_uncertainty_us, begun_whole_seconds,
+             begun_connection_minutes, begun_participant_minutes, begun_session_minutes)
+        select x.tenant_id, x.bucket, p_shard, sum(x.covered_us), sum(x.connected_us), sum(x.joins),
+               coalesce(min(x.present), array_fill(0, array[15])), sum(x.begun_sessions), sum(x.begun_participants),
+               sum(x.begun_connections), sum(x.begun_connected_us), sum(x.begun_covered_us), sum(x.begun_uncertainty_us),
+               sum(x.begun_whole_seconds), sum(x.begun_connection_minutes), sum(x.begun_participant_minutes),
+               sum(x.begun_session_minutes)
+        from (select q.tenant_id, q.bucket, q.covered_us, q.connected_us, q.joins, q.present, 0 as begun_sessions,
+                     0 as begun_participants, 0 as begun_connections, 0 as begun_connected_us, 0 as begun_covered_us,
+                     0 as begun_uncertainty_us, 0 as begun_whole_seconds, 0 as begun_connection_minutes,
+                     0 as begun_participant_minutes, 0 as begun_session_minutes
+              from quarter q
+              union all
+              select b.tenant_id, b.bucket, 0, 0, 0, null, sum(b.sign * b.sessions), sum(b.sign * b.participants),
+                     sum(b.sign * b.connections), sum(b.sign * b.connected_us), sum(b.sign * b.covered_us),
+                     sum(b.sign * b.uncertainty_us), sum(b.sign * b.whole_seconds), sum(b.sign * b.connection_minutes),
+                     sum(b.sign * b.participant_minutes), sum(b.sign * ((b.covered_us + 59999999) / 60000000))
+              from begun b group by b.tenant_id, b.bucket) x
+        group by x.tenant_id, x.bucket
+        order by x.tenant_id, x.bucket
+        on conflict (tenant_id, bucket, shard) do update
+        set covered_us = u.covered_us + excluded.covered_us,
+            connected_us = u.connected_us + excluded.connected_us,
+            joins = u.joins + excluded.joins,
+            present = array[u.present[1] + excluded.present[1], u.present[2] + excluded.present[2], u.present[3] + excluded.present[3],
+                         u.present[4] + excluded.present[4], u.present[5] + excluded.present[5], u.present[6] + excluded.present[6],
+                         u.present[7] + excluded.present[7], u.present[8] + excluded.present[8], u.present[9] + excluded.present[9],
+                         u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
+                         u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]],
+            begun_sessions = u.begun_sessions + excluded.begun_sessions,
+            begun_participants = u.begun_participants + excluded.begun_participants,
+            begun_connections = u.begun_connections + excluded.begun_connections,
+            begun_connected_us = u.begun_connected_us + excluded.begun_connected_us,
+            begun_covered_us = u.begun_covered_us + excluded.begun_covered_us,
+            begun_uncertainty_us = u.begun_uncertainty_us + excluded.begun_uncertainty_us,
+            begun_whole_seconds = u.begun_whole_seconds + excluded.begun_whole_seconds,
+            begun_connection_minutes = u.begun_connection_minutes + excluded.begun_connection_minutes,
+            begun_participant_minutes = u.begun_participant_minutes + excluded.begun_participant_minutes,
+            begun_session_minutes = u.begun_session_minutes + excluded.begun_session_minutes
     ), day_sum as (
         select x.tenant_id, x.day,
                sum(x.sessions) as sessions, sum(x.sessions_new) as sessions_new, sum(x.participants) as participants,
@@ -320,6 +371,38 @@ begin
                      sum((p.covered_us + 59999999) / 60000000) as participant_minutes
               from rollcall.participant_coverage p group by p.session_id, p.day) c
         where u.first_at is null and c.session_id = u.session_id and c.day = u.day;
+    end if;
+    -- Rows from before quarters knew what began in them.
+    if exists (select from rollcall.session_usage_day u where u.participants > 0)
+       and not exists (select from rollcall.usage_15m u where u.begun_sessions <> 0) then
+        lock table rollcall.session_usage_day in share row exclusive mode;
+        insert into rollcall.usage_15m as u
+            (tenant_id, bucket, shard, covered_us, connected_us, joins, present, begun_sessions, begun_participants,
+             begun_connections, begun_connected_us, begun_covered_us, begun_uncertainty_us, begun_whole_seconds,
+             begun_connection_minutes, begun_participant_minutes, begun_session_minutes)
+        select d.tenant_id, d.bucket,
+               coalesce((select min(q.shard) from rollcall.usage_15m q where q.tenant_id = d.tenant_id and q.bucket = d.bucket), -1),
+               0, 0, 0, array_fill(0, array[15]), d.sessions, d.participants, d.connections, d.connected_us, d.covered_us,
+               d.uncertainty_us, d.whole_seconds, d.connection_minutes, d.participant_minutes, d.session_minutes
+        from (select x.tenant_id, date_bin('15 minutes', x.first_at, 'epoch') as bucket, count(*) as sessions,
+                     sum(x.participants) as participants, sum(x.connections) as connections,
+                     sum(x.connected_us) as connected_us, sum(x.covered_us) as covered_us,
+                     sum(x.uncertainty_us) as uncertainty_us, sum(x.whole_seconds) as whole_seconds,
+                     sum(x.connection_minutes) as connection_minutes, sum(x.participant_minutes) as participant_minutes,
+                     sum((x.covered_us + 59999999) / 60000000) as session_minutes
+              from rollcall.session_usage_day x where x.participants > 0 group by 1, 2) d
+        order by d.tenant_id, d.bucket
+        on conflict (tenant_id, bucket, shard) do update
+        set begun_sessions = excluded.begun_sessions,
+            begun_participants = excluded.begun_participants,
+            begun_connections = excluded.begun_connections,
+            begun_connected_us = excluded.begun_connected_us,
+            begun_covered_us = excluded.begun_covered_us,
+            begun_uncertainty_us = excluded.begun_uncertainty_us,
+            begun_whole_seconds = excluded.begun_whole_seconds,
+            begun_connection_minutes = excluded.begun_connection_minutes,
+            begun_participant_minutes = excluded.begun_participant_minutes,
+            begun_session_minutes = excluded.begun_session_minutes;
     end if;
 end
 $$;

@@ -2,8 +2,8 @@
 -- lies between bounds n and n+1.
 --
 -- Whole days (UTC): the new ones of each day, and once each those who were there on an earlier day already. Only at the
--- two ends of the whole, where a day is cut, and for open connections single participants are looked at. Where other days are
--- cut too, session by session (usage_stays).
+-- two ends of the whole, where a day is cut, and for open connections single participants are looked at; one bucket in all is
+-- in usage_totals. Where other days are cut too, out of the quarters of an hour (usage_stays).
 drop function if exists rollcall.count_participants(uuid, timestamptz, timestamptz, uuid[]);
 drop function if exists rollcall.count_participants(uuid, timestamptz[], uuid[]);
 
@@ -31,6 +31,14 @@ begin
               where s.bucket = 0 and cardinality(s.others) > 0
               group by u.bucket) x
         group by x.bucket;
+        return;
+    end if;
+
+    if v_last = 1 and date_bin('24 hours', p_bounds[1] + interval '24 hours' - interval '1 microsecond', 'epoch')
+                      < date_bin('24 hours', p_bounds[2], 'epoch') then
+        return query
+        select 1, sum(u.participants)::bigint from rollcall.usage_totals(p_tenant_id, p_bounds[1], p_bounds[2]) u
+        having sum(u.participants) <> 0;
         return;
     end if;
 

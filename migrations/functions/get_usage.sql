@@ -2,7 +2,7 @@
 -- answer: a connection over midnight is two connections when grouped by day.
 --
 -- Whole days (UTC) come out of usage_day, so that they cost the same however busy they were; other days, and the tenant as a
--- whole, session by session (usage_stays); what names sessions or participants, or has a grace, out of participant_coverage
+-- whole, out of the quarters of an hour, and session by session only where one crosses a bound (usage_stays); what names sessions or participants, or has a grace, out of participant_coverage
 -- (usage_parts). What open connections add to whole days until now is the difference of two looks at their sessions, with
 -- and without the open ones.
 drop function if exists rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text);
@@ -86,14 +86,10 @@ begin
         select r.shift, r.bounds, u.*
         from range r, lateral rollcall.usage_stays(p_tenant_id, r.bounds) u
         where v_by_stays
-    ), part as (
-        select 1 as sign, u.bucket + r.shift as bucket, u.session_id, u.participant_id, u.connections, u.connected_us,
+    ), piece as (
+        -- Each participant once in a bucket.
+        select 1 as sign, u.bucket + s.shift as bucket, u.session_id, u.participant_id, u.connections, u.connected_us,
                u.covered_us, u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
-        from range r, lateral rollcall.usage_parts(p_tenant_id, r.bounds, v_grace) u
-        where not v_by_stays
-        union all
-        select 1, u.bucket + s.shift, u.session_id, u.participant_id, u.connections, u.connected_us, u.covered_us,
-               u.billable_us, u.connection_minutes, u.uncertainty_us, u.is_open
         from stay s, lateral rollcall.usage_pieces(s.others, s.bounds, true, v_grace) u
         where s.bucket = 0 and cardinality(s.others) > 0
         union all
@@ -103,11 +99,14 @@ begin
              lateral rollcall.usage_pieces(o.sessions, v_bounds[v_flat:v_flat_to + 1], x.with_open, v_grace) u
         where cardinality(o.sessions) > 0
     ), participant as (
-        select p.bucket, p.session_id, p.participant_id, p.sign, sum(p.connections) as connections,
-               sum(p.connected_us) as connected_us, sum(p.covered_us) as covered_us, sum(p.billable_us) as billable_us,
-               sum(p.connection_minutes) as connection_minutes, sum(p.uncertainty_us) as uncertainty_us,
-               bool_or(p.is_open) as is_open
-        from part p group by p.bucket, p.session_id, p.participant_id, p.sign
+        select p.* from piece p
+        union all
+        select 1, u.bucket + r.shift, u.session_id, u.participant_id, sum(u.connections)::bigint,
+               sum(u.connected_us)::bigint, sum(u.covered_us)::bigint, sum(u.billable_us)::bigint,
+               sum(u.connection_minutes)::bigint, sum(u.uncertainty_us)::bigint, bool_or(u.is_open)
+        from range r, lateral rollcall.usage_parts(p_tenant_id, r.bounds, v_grace) u
+        where not v_by_stays
+        group by u.bucket + r.shift, u.session_id, u.participant_id
     ), rounded as (
         -- Running sums, so that rounding once per session still gives rows that add up to the rounded total.
         select p.*, case p_rounding when 'minute_per_session' then

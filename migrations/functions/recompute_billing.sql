@@ -78,14 +78,21 @@ begin
                              ('usage_day.covered_us', d.covered_us), ('usage_day.uncertainty_us', d.uncertainty_us),
                              ('usage_day.whole_seconds', d.whole_seconds),
                              ('usage_day.connection_minutes', d.connection_minutes),
-                             ('usage_day.participant_minutes', d.participant_minutes)) as v (what, n)
+                             ('usage_day.participant_minutes', d.participant_minutes),
+                             ('usage_15m.begun_participants', d.participants), ('usage_15m.begun_connections', d.connections),
+                             ('usage_15m.begun_connected_us', d.connected_us), ('usage_15m.begun_covered_us', d.covered_us),
+                             ('usage_15m.begun_uncertainty_us', d.uncertainty_us),
+                             ('usage_15m.begun_whole_seconds', d.whole_seconds),
+                             ('usage_15m.begun_connection_minutes', d.connection_minutes),
+                             ('usage_15m.begun_participant_minutes', d.participant_minutes)) as v (what, n)
         union all
         select v.what, d.tenant_id, null, null, d.day, v.n
         from (select m.tenant_id, m.day, count(*) as sessions,
                      sum(div(m.covered_us + 59999999, 60000000)) as session_minutes
               from meeting m group by m.tenant_id, m.day) d,
-             lateral (values ('usage_day.sessions', d.sessions::numeric),
-                             ('usage_day.session_minutes', d.session_minutes)) as v (what, n)
+             lateral (values ('usage_day.sessions', d.sessions::numeric), ('usage_day.session_minutes', d.session_minutes),
+                             ('usage_15m.begun_sessions', d.sessions::numeric),
+                             ('usage_15m.begun_session_minutes', d.session_minutes)) as v (what, n)
         union all
         select v.what, p.tenant_id, null, null, p.day, v.n
         from (select p.tenant_id, p.day, sum(p.covered_us) as covered_us, sum(p.connected_us) as connected_us
@@ -150,7 +157,17 @@ begin
         union all
         select v.what, u.tenant_id, null, null, (u.bucket at time zone 'UTC')::date, sum(v.n)
         from rollcall.usage_15m u,
-             lateral (values ('usage_15m.covered_us', u.covered_us), ('usage_15m.connected_us', u.connected_us)) as v (what, n)
+             lateral (values ('usage_15m.covered_us', u.covered_us), ('usage_15m.connected_us', u.connected_us),
+                             ('usage_15m.begun_sessions', u.begun_sessions),
+                             ('usage_15m.begun_participants', u.begun_participants),
+                             ('usage_15m.begun_connections', u.begun_connections),
+                             ('usage_15m.begun_connected_us', u.begun_connected_us),
+                             ('usage_15m.begun_covered_us', u.begun_covered_us),
+                             ('usage_15m.begun_uncertainty_us', u.begun_uncertainty_us),
+                             ('usage_15m.begun_whole_seconds', u.begun_whole_seconds),
+                             ('usage_15m.begun_connection_minutes', u.begun_connection_minutes),
+                             ('usage_15m.begun_participant_minutes', u.begun_participant_minutes),
+                             ('usage_15m.begun_session_minutes', u.begun_session_minutes)) as v (what, n)
         where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.bucket >= v_from and u.bucket < v_to
         group by v.what, u.tenant_id, (u.bucket at time zone 'UTC')::date
         union all

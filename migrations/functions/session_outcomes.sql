@@ -18,8 +18,15 @@ declare
     v_last integer := cardinality(p_bounds) - 1;
     v_day date := (p_bounds[1] at time zone 'UTC')::date;
     v_day_to date := (p_bounds[cardinality(p_bounds)] at time zone 'UTC')::date;
+    -- The bucket in which each day from v_day on lies as a whole; null where a bound cuts it.
+    v_bucket_of integer[];
 begin
     p_tenant_id := coalesce(rollcall.scope_tenant_id(), p_tenant_id);
+    v_bucket_of := array(
+        select case when b.bucket >= 1 and d.at + interval '24 hours' <= p_bounds[b.bucket + 1] then b.bucket end
+        from (select (v_day + n)::timestamp at time zone 'UTC' as at from generate_series(0, v_day_to - v_day - 1) as n) d,
+             lateral (select width_bucket(d.at, p_bounds) as bucket) b
+        order by d.at);
     return query
     with tenant as materialized (
         -- Tenant by tenant, because that is how the indexes on times go.
@@ -51,14 +58,15 @@ begin
                       where o.status = 'ended' and o.tenant_id = t.tenant_id
                         and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s
     ), stat as (
-        -- Days that lie in one bucket as a whole; here and below the bucket is computed and not joined, which takes longer.
-        select b.bucket, d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
+        -- The bucket of a day is looked up and not joined, which takes longer; here and below.
+        select v_bucket_of[d.day - v_day + 1] as bucket, sum(d.started) as started, sum(d.completed) as completed,
+               sum(d.idle) as idle, sum(d.max_duration) as max_duration, sum(d.abandoned) as abandoned,
+               sum(d.no_shows) as no_shows, sum(d.timed) as timed, sum(d.duration_us) as duration_us
         from (select d.* from rollcall.session_stats_day d
               where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
               union all
-              select d.* from rollcall.session_stats_day d where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d,
-             lateral (select width_bucket(d.day::timestamp at time zone 'UTC', p_bounds) as bucket) b
-        where b.bucket >= 1 and (d.day + 1)::timestamp at time zone 'UTC' <= p_bounds[b.bucket + 1]
+              select d.* from rollcall.session_stats_day d where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d
+        group by 1
     ), summed as materialized (
         select x.bucket, sum(x.started)::bigint as started, sum(x.completed)::bigint as completed, sum(x.idle)::bigint as idle,
                sum(x.max_duration)::bigint as max_duration, sum(x.abandoned)::bigint as abandoned,
@@ -68,7 +76,7 @@ begin
               from period p
               union all
               select s.bucket, s.started, s.completed, s.idle, s.max_duration, s.abandoned, s.no_shows, s.timed, s.duration_us
-              from stat s
+              from stat s where s.bucket is not null
               union all
               select b.bucket, b.started, 0, 0, 0, 0, 0, 0, 0 from begun b
               union all
@@ -84,14 +92,13 @@ begin
              lateral (values ('p50', (s.timed + 1) / 2), ('p95', (s.timed * 95 + 99) / 100), ('max', s.timed)) as w (what, rank)
         where s.timed > 0
     ), counted as (
-        select b.bucket, d.bin, d.sessions
+        select v_bucket_of[d.day - v_day + 1] as bucket, d.bin, d.sessions
         from (select d.day, d.bin, d.sessions from rollcall.session_durations_day d
               where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
               union all
               select d.day, d.bin, d.sessions from rollcall.total_durations_day d
-              where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d,
-             lateral (select width_bucket(d.day::timestamp at time zone 'UTC', p_bounds) as bucket) b
-        where b.bucket >= 1 and (d.day + 1)::timestamp at time zone 'UTC' <= p_bounds[b.bucket + 1]
+              where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d
+        where v_bucket_of[d.day - v_day + 1] is not null
     ), ranked as (
         select x.bucket, x.bin, x.sessions,
                sum(x.sessions) over (partition by x.bucket order by x.bin rows unbounded preceding)::bigint - x.sessions as below

@@ -15,57 +15,100 @@ create function rollcall.usage_pieces(
     set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
+    if p_grace > interval '0' then
+        return query
+        with span as materialized (
+            select s.tenant_id, s.session_id, s.participant_id, s.connected_at, s.uncertainty_us,
+                   coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)) as ends_at,
+                   s.disconnected_at is null as is_open
+            from rollcall.participation_spans s
+            where s.session_id = any (p_sessions) and cardinality(p_bounds) > 1
+              and (p_with_open or s.disconnected_at is not null)
+        ), piece as (
+            select b.bucket, s.tenant_id, s.session_id, s.participant_id,
+                   rollcall.us_between(greatest(s.connected_at, p_bounds[b.bucket]),
+                                       least(s.ends_at, p_bounds[b.bucket + 1])) as connected_us,
+                   -- Time that is missing after the end belongs to the bucket of the end.
+                   case when s.ends_at <= p_bounds[b.bucket + 1] then s.uncertainty_us else 0 end as uncertainty_us,
+                   s.is_open and s.ends_at < p_bounds[b.bucket + 1] as is_open
+            from span s,
+                 lateral generate_series(
+                     greatest(1, width_bucket(s.connected_at, p_bounds)),
+                     least(cardinality(p_bounds) - 1,
+                           width_bucket(greatest(s.connected_at, s.ends_at - interval '1 microsecond'), p_bounds))) as b (bucket)
+        ), cover as (
+            select c.tenant_id, c.session_id, c.participant_id, c.covered, rollcall.bridge_gaps(c.covered, p_grace) as billable
+            from (select s.tenant_id, s.session_id, s.participant_id, range_agg(tstzrange(s.connected_at, s.ends_at)) as covered
+                  from span s group by s.tenant_id, s.session_id, s.participant_id) c
+        ), stay as (
+            select b.bucket, c.tenant_id, c.session_id, c.participant_id, x.is_billable,
+                   rollcall.us_between(greatest(lower(x.r), p_bounds[b.bucket]),
+                                       least(upper(x.r), p_bounds[b.bucket + 1])) as us
+            from cover c,
+                 lateral (select false as is_billable, r from unnest(c.covered) as r
+                          union all
+                          select true, r from unnest(c.billable) as r) x,
+                 lateral generate_series(
+                     greatest(1, width_bucket(lower(x.r), p_bounds)),
+                     least(cardinality(p_bounds) - 1, width_bucket(upper(x.r) - interval '1 microsecond', p_bounds)))
+                     as b (bucket)
+        )
+        select x.bucket, x.tenant_id, x.session_id, x.participant_id, sum(x.connections)::bigint, sum(x.connected_us)::bigint,
+               sum(x.covered_us)::bigint, sum(x.billable_us)::bigint, sum((x.connected_us + 59999999) / 60000000)::bigint,
+               sum(x.uncertainty_us)::bigint, bool_or(x.is_open)
+        from (select p.bucket, p.tenant_id, p.session_id, p.participant_id, 1 as connections, p.connected_us,
+                     0::bigint as covered_us, 0::bigint as billable_us, p.uncertainty_us, p.is_open
+              from piece p
+              union all
+              select s.bucket, s.tenant_id, s.session_id, s.participant_id, 0, 0,
+                     case when s.is_billable then 0 else s.us end, case when s.is_billable then s.us else 0 end, 0, false
+              from stay s) x
+        group by x.bucket, x.tenant_id, x.session_id, x.participant_id;
+        return;
+    end if;
+
     return query
     with span as materialized (
-        select s.tenant_id, s.session_id, s.participant_id, s.connected_at, s.uncertainty_us,
-               coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)) as ends_at,
-               s.disconnected_at is null as is_open
-        from rollcall.participation_spans s
-        where s.session_id = any (p_sessions) and cardinality(p_bounds) > 1
-          and (p_with_open or s.disconnected_at is not null)
+        select s.*, width_bucket(s.connected_at, p_bounds) as first_bucket,
+               width_bucket(greatest(s.connected_at, s.ends_at - interval '1 microsecond'), p_bounds) as last_bucket
+        from (select s.tenant_id, s.session_id, s.participant_id, s.connected_at, s.uncertainty_us,
+                     coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)) as ends_at,
+                     s.disconnected_at is null as is_open
+              from rollcall.participation_spans s
+              where s.session_id = any (p_sessions) and cardinality(p_bounds) > 1
+                and (p_with_open or s.disconnected_at is not null)) s
     ), piece as (
-        select b.bucket, s.tenant_id, s.session_id, s.participant_id,
-               rollcall.us_between(greatest(s.connected_at, p_bounds[b.bucket]),
-                                   least(s.ends_at, p_bounds[b.bucket + 1])) as connected_us,
+        select s.first_bucket as bucket, s.tenant_id, s.session_id, s.participant_id, s.connected_at as starts_at, s.ends_at,
+               s.uncertainty_us, s.is_open
+        from span s where s.first_bucket = s.last_bucket and s.first_bucket between 1 and cardinality(p_bounds) - 1
+        union all
+        select s.bucket, s.tenant_id, s.session_id, s.participant_id, greatest(s.connected_at, p_bounds[s.bucket]),
+               least(s.ends_at, p_bounds[s.bucket + 1]),
                -- Time that is missing after the end belongs to the bucket of the end.
-               case when s.ends_at <= p_bounds[b.bucket + 1] then s.uncertainty_us else 0 end as uncertainty_us,
-               s.is_open and s.ends_at < p_bounds[b.bucket + 1] as is_open
-        from span s,
-             lateral generate_series(
-                 greatest(1, width_bucket(s.connected_at, p_bounds)),
-                 least(cardinality(p_bounds) - 1,
-                       width_bucket(greatest(s.connected_at, s.ends_at - interval '1 microsecond'), p_bounds))) as b (bucket)
-    ), cover as (
-        select c.tenant_id, c.session_id, c.participant_id, c.covered,
-               case when p_grace > interval '0' then rollcall.bridge_gaps(c.covered, p_grace) end as billable
-        from (select s.tenant_id, s.session_id, s.participant_id, range_agg(tstzrange(s.connected_at, s.ends_at)) as covered
-              from span s group by s.tenant_id, s.session_id, s.participant_id) c
-    ), stay as (
-        select b.bucket, c.tenant_id, c.session_id, c.participant_id, x.is_billable,
-               rollcall.us_between(greatest(lower(x.r), p_bounds[b.bucket]),
-                                   least(upper(x.r), p_bounds[b.bucket + 1])) as us
-        from cover c,
-             lateral (select false as is_billable, r from unnest(c.covered) as r
-                      union all
-                      -- Without a grace all that is covered is billable, and nothing else.
-                      select true, r from unnest(c.billable) as r) x,
-             lateral generate_series(
-                 greatest(1, width_bucket(lower(x.r), p_bounds)),
-                 least(cardinality(p_bounds) - 1, width_bucket(upper(x.r) - interval '1 microsecond', p_bounds)))
-                 as b (bucket)
+               case when s.ends_at <= p_bounds[s.bucket + 1] then s.uncertainty_us else 0 end,
+               s.is_open and s.ends_at < p_bounds[s.bucket + 1]
+        from (select s.*, generate_series(greatest(1, s.first_bucket),
+                                          least(cardinality(p_bounds) - 1, s.last_bucket)) as bucket
+              from span s where s.first_bucket < s.last_bucket) s
+    ), placed as (
+        select p.*, rollcall.us_between(p.starts_at, p.ends_at) as us,
+               max(p.ends_at) over (partition by p.session_id, p.participant_id, p.bucket
+                                    order by p.starts_at rows between unbounded preceding and 1 preceding) as covered_to
+        from piece p
+    ), summed as (
+        -- Of a piece that begins where another was, only what lies behind that one is new.
+        select p.bucket, p.tenant_id, p.session_id, p.participant_id, count(*) as connections,
+               sum(p.us)::bigint as connected_us,
+               sum(case when p.covered_to is null or p.covered_to <= p.starts_at then p.us
+                        when p.covered_to < p.ends_at then rollcall.us_between(p.covered_to, p.ends_at)
+                        else 0 end)::bigint as covered_us,
+               sum((p.us + 59999999) / 60000000)::bigint as connection_minutes,
+               sum(p.uncertainty_us)::bigint as uncertainty_us, bool_or(p.is_open) as is_open
+        from placed p group by p.session_id, p.participant_id, p.bucket, p.tenant_id
     )
-    select x.bucket, x.tenant_id, x.session_id, x.participant_id, sum(x.connections)::bigint, sum(x.connected_us)::bigint,
-           sum(x.covered_us)::bigint,
-           sum(case when p_grace > interval '0' then x.billable_us else x.covered_us end)::bigint,
-           sum((x.connected_us + 59999999) / 60000000)::bigint, sum(x.uncertainty_us)::bigint, bool_or(x.is_open)
-    from (select p.bucket, p.tenant_id, p.session_id, p.participant_id, 1 as connections, p.connected_us,
-                 0::bigint as covered_us, 0::bigint as billable_us, p.uncertainty_us, p.is_open
-          from piece p
-          union all
-          select s.bucket, s.tenant_id, s.session_id, s.participant_id, 0, 0,
-                 case when s.is_billable then 0 else s.us end, case when s.is_billable then s.us else 0 end, 0, false
-          from stay s) x
-    group by x.bucket, x.tenant_id, x.session_id, x.participant_id;
+    select s.bucket, s.tenant_id, s.session_id, s.participant_id, s.connections, s.connected_us, s.covered_us, s.covered_us,
+           s.connection_minutes, s.uncertainty_us, s.is_open
+    from summed s;
 end
 $$;
 

@@ -66,6 +66,7 @@ const FUNCTIONS: &[(&str, &str)] = functions![
     "open_sessions",
     "usage_parts",
     "usage_stays",
+    "usage_totals",
     "round_usage",
     "get_usage",
     "get_usage_of_tenants",

@@ -86,6 +86,7 @@ const BILLING_CALLS: &[&str] = &[
     "get_usage_of_tenants",
     "usage_parts",
     "usage_stays",
+    "usage_totals",
     "usage_pieces",
     "open_sessions",
     "round_usage",

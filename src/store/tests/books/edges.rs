@@ -281,7 +281,11 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
         &ledger.store,
         "update rollcall.session_usage_day
          set first_at = null, last_at = null, connections = 0, connected_us = 0, uncertainty_us = 0, whole_seconds = 0,
-             connection_minutes = 0, participant_minutes = 0",
+             connection_minutes = 0, participant_minutes = 0;
+         update rollcall.usage_15m
+         set begun_sessions = 0, begun_participants = 0, begun_connections = 0, begun_connected_us = 0, begun_covered_us = 0,
+             begun_uncertainty_us = 0, begun_whole_seconds = 0, begun_connection_minutes = 0, begun_participant_minutes = 0,
+             begun_session_minutes = 0",
     )
     .await
     .expect("as an earlier version left it");

@@ -26,6 +26,8 @@ async fn recompute_billing_finds_every_changed_sum() {
         ("update rollcall.session_usage_day set whole_seconds = 0", "session_usage_day.whole_seconds"),
         ("update rollcall.session_usage_day set connections = connections + 1", "session_usage_day.connections"),
         ("update rollcall.usage_15m set covered_us = covered_us - 1", "usage_15m.covered_us"),
+        ("update rollcall.usage_15m set begun_participants = begun_participants + 1", "usage_15m.begun_participants"),
+        ("update rollcall.usage_15m set begun_session_minutes = 0", "usage_15m.begun_session_minutes"),
         ("update rollcall.total_15m set covered_us = covered_us - 1", "total_15m.covered_us"),
         ("update rollcall.usage_day set session_minutes = 0", "usage_day.session_minutes"),
         ("update rollcall.usage_day set whole_seconds = whole_seconds * 2", "usage_day.whole_seconds"),
