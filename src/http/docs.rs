@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use axum::http::HeaderValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rollcall_protocol::ErrorCode;
@@ -17,11 +18,13 @@ const STYLE: &str = include_str!("docs.css");
 const METHODS: [&str; 4] = ["get", "post", "patch", "delete"];
 
 /// The style stands in the page and is allowed by its hash; nothing else is.
-pub fn content_security_policy() -> String {
+pub fn content_security_policy() -> HeaderValue {
     let hash = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
-    format!(
+    let policy = format!(
         "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    );
+    // Base64 is always fit for a header.
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
 /// The page for this document.

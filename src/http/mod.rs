@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::HeaderValue;
 use axum::middleware::from_fn_with_state;
 use axum::routing::options;
 use prometheus_client::registry::Registry;
@@ -92,7 +93,8 @@ pub struct ApiState {
 /// The interface described, written once at start.
 struct Description {
     openapi_json: Bytes,
-    docs_html: String,
+    docs_html: Bytes,
+    docs_policy: HeaderValue,
 }
 
 impl ApiState {
@@ -109,7 +111,11 @@ impl ApiState {
         let document = document();
         let openapi_json = document.to_pretty_json().unwrap_or_default();
         let docs_html = docs::page(&openapi_json);
-        let description = Arc::new(Description { openapi_json: openapi_json.into(), docs_html });
+        let description = Arc::new(Description {
+            openapi_json: openapi_json.into(),
+            docs_html: docs_html.into(),
+            docs_policy: docs::content_security_policy(),
+        });
         Self {
             control,
             readiness,

@@ -1,7 +1,9 @@
-//! A TCP stream whose peer must take what it is sent: a write that makes no progress for a time fails.
+//! A TCP stream whose peer must take what it is sent: a write that makes no progress for a time fails, and little is written
+//! ahead.
 //!
 //! HTTP has limits for what a client sends late, and none for what it reads late: without this, whoever asks and never reads
-//! keeps an answer in memory for ever. Sockets have limits of their own and leave this behind at the upgrade.
+//! keeps an answer in memory for ever, and the kernel takes megabytes of answers for each until it has no memory for anybody's
+//! connection. Sockets have limits of their own and leave this behind at the upgrade.
 
 use std::io;
 use std::pin::Pin;
@@ -12,6 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+/// Bytes that wait in the kernel because the peer has not taken earlier ones; no more is written then. What is under way to a
+/// peer that reads does not count, so nobody is slowed by this, however long the way.
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
+
 pub(super) struct Patient {
     stream: TcpStream,
     stall_timeout: Duration,
@@ -21,10 +27,13 @@ pub(super) struct Patient {
 
 impl Patient {
     pub(super) fn new(stream: TcpStream, stall_timeout: Duration) -> Self {
+        limit_unsent(&stream, UNSENT_BYTES_MAX);
         Self { stream, stall_timeout, stalled: None }
     }
 
     pub(super) fn into_inner(self) -> TcpStream {
+        // Zero is the kernel's own limit.
+        limit_unsent(&self.stream, 0);
         self.stream
     }
 
@@ -39,6 +48,15 @@ impl Patient {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
+
+/// A stream that refuses the option works all the same.
+#[cfg(target_os = "linux")]
+fn limit_unsent(stream: &TcpStream, bytes: u32) {
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes).ok();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_unsent(_: &TcpStream, _: u32) {}
 
 impl AsyncRead for Patient {
     fn poll_read(
@@ -102,6 +120,23 @@ mod tests {
         let error = near.write_all(&vec![0; MUCH]).await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(far);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn little_is_written_ahead_of_a_peer_that_takes_nothing() {
+        let (mut near, far) = pair().await;
+        // Small pieces, as pipelined answers are.
+        let mut written: u64 = 0;
+        while near.write_all(&[0; 1024]).await.is_ok() {
+            written += 1024;
+        }
+        let socket = socket2::SockRef::from(&far);
+        let taken = socket.recv_buffer_size().expect("a size") as u64;
+        let most = taken + u64::from(2 * UNSENT_BYTES_MAX);
+        assert!(written <= most, "{written} bytes beside {taken} that the peer has room for");
+        let near = near.into_inner();
+        assert_eq!(socket2::SockRef::from(&near).tcp_notsent_lowat().expect("the option"), 0);
     }
 
     #[tokio::test]
