@@ -56,11 +56,12 @@ begin
               from change c where c.sign < 0) x
         group by x.tenant_id, x.session_id, x.participant_id
     ), move as materialized (
-        select s.tenant_id, s.session_id, s.participant_id, m.sign, lower(m.r) as starts_at, upper(m.r) as ends_at
-        from settled s,
-             lateral (select 1 as sign, r from unnest(s.after - s.before) as r
-                      union all
-                      select -1, r from unnest(s.before - s.after) as r) m
+        -- Sets in the select list, here and below: joined to a function, each of so few rows would cost several times as much.
+        select m.tenant_id, m.session_id, m.participant_id, m.sign, lower(m.r) as starts_at, upper(m.r) as ends_at
+        from (select s.tenant_id, s.session_id, s.participant_id, 1 as sign, unnest(s.after - s.before) as r from settled s
+              union all
+              select s.tenant_id, s.session_id, s.participant_id, -1, unnest(s.before - s.after)
+              from settled s where not isempty(s.before)) m
     ), adjusted as (
         insert into rollcall.billing_adjustments
             (statement_id, tenant_id, session_id, participant_id, starts_at, ends_at, delta_us)
@@ -72,26 +73,26 @@ begin
                       where o.tenant_id = m.tenant_id and o.period_to > m.starts_at and o.period_from < m.ends_at
                       offset 0) b
     ), quarter_piece as (
-        select m.tenant_id, b.bucket, m.sign,
-               m.sign * rollcall.us_between(greatest(m.starts_at, b.bucket),
-                                            least(m.ends_at, b.bucket + interval '15 minutes')) as covered_us,
+        select m.tenant_id, m.bucket, m.sign,
+               m.sign * rollcall.us_between(greatest(m.starts_at, m.bucket),
+                                            least(m.ends_at, m.bucket + interval '15 minutes')) as covered_us,
                0::bigint as connected_us, 0 as joins,
                -- The full minutes of the quarter that lie in the piece. So few seconds and microseconds are exact as a double.
-               ceil(date_part('epoch', greatest(m.starts_at, b.bucket) - b.bucket) / 60)::integer as first_minute,
-               ceil(date_part('epoch', least(m.ends_at, b.bucket + interval '15 minutes') - b.bucket) / 60)::integer - 1
+               ceil(date_part('epoch', greatest(m.starts_at, m.bucket) - m.bucket) / 60)::integer as first_minute,
+               ceil(date_part('epoch', least(m.ends_at, m.bucket + interval '15 minutes') - m.bucket) / 60)::integer - 1
                    as last_minute
-        from move m,
-             lateral generate_series(date_bin('15 minutes', m.starts_at, 'epoch'), m.ends_at - interval '1 microsecond',
-                                     interval '15 minutes') as b (bucket)
+        from (select o.*, generate_series(date_bin('15 minutes', o.starts_at, 'epoch'), o.ends_at - interval '1 microsecond',
+                                          interval '15 minutes') as bucket
+              from move o) m
         union all
-        select c.tenant_id, b.bucket, c.sign, 0,
-               c.sign * rollcall.us_between(greatest(c.connected_at, b.bucket),
-                                            least(c.disconnected_at, b.bucket + interval '15 minutes')),
-               case when c.connected_at >= b.bucket then c.sign else 0 end, null, null
-        from change c,
-             lateral generate_series(date_bin('15 minutes', c.connected_at, 'epoch'),
-                                     greatest(c.connected_at, c.disconnected_at - interval '1 microsecond'),
-                                     interval '15 minutes') as b (bucket)
+        select c.tenant_id, c.bucket, c.sign, 0,
+               c.sign * rollcall.us_between(greatest(c.connected_at, c.bucket),
+                                            least(c.disconnected_at, c.bucket + interval '15 minutes')),
+               case when c.connected_at >= c.bucket then c.sign else 0 end, null, null
+        from (select o.*, generate_series(date_bin('15 minutes', o.connected_at, 'epoch'),
+                                          greatest(o.connected_at, o.disconnected_at - interval '1 microsecond'),
+                                          interval '15 minutes') as bucket
+              from change o) c
     ), quarter as materialized (
         select p.tenant_id, p.bucket, sum(p.covered_us) as covered_us, sum(p.connected_us) as connected_us,
                sum(p.joins) as joins,
@@ -128,26 +129,26 @@ begin
                          u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
                          u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]]
     ), day_piece as (
-        select m.tenant_id, m.session_id, m.participant_id, d.at, m.sign,
-               tstzrange(greatest(m.starts_at, d.at), least(m.ends_at, d.at + interval '24 hours')) as covered,
-               m.sign * rollcall.us_between(greatest(m.starts_at, d.at), least(m.ends_at, d.at + interval '24 hours'))
+        select m.tenant_id, m.session_id, m.participant_id, m.at, m.sign,
+               tstzrange(greatest(m.starts_at, m.at), least(m.ends_at, m.at + interval '24 hours')) as covered,
+               m.sign * rollcall.us_between(greatest(m.starts_at, m.at), least(m.ends_at, m.at + interval '24 hours'))
                    as covered_us,
                0 as connections, 0 as carried, 0::bigint as connected_us, 0::bigint as uncertainty_us,
                null::timestamptz as starts_at, null::timestamptz as ends_at
-        from move m,
-             lateral generate_series(date_bin('24 hours', m.starts_at, 'epoch'), m.ends_at - interval '1 microsecond',
-                                     interval '24 hours') as d (at)
+        from (select o.*, generate_series(date_bin('24 hours', o.starts_at, 'epoch'), o.ends_at - interval '1 microsecond',
+                                          interval '24 hours') as at
+              from move o) m
         union all
-        select c.tenant_id, c.session_id, c.participant_id, d.at, c.sign, null, 0,
-               c.sign, case when c.connected_at < d.at then c.sign else 0 end,
-               rollcall.us_between(greatest(c.connected_at, d.at), least(c.disconnected_at, d.at + interval '24 hours')),
+        select c.tenant_id, c.session_id, c.participant_id, c.at, c.sign, null, 0,
+               c.sign, case when c.connected_at < c.at then c.sign else 0 end,
+               rollcall.us_between(greatest(c.connected_at, c.at), least(c.disconnected_at, c.at + interval '24 hours')),
                -- Time that is missing after the end belongs to the day of the end.
-               case when c.disconnected_at <= d.at + interval '24 hours' then c.sign * c.uncertainty_us else 0 end,
-               greatest(c.connected_at, d.at), least(c.disconnected_at, d.at + interval '24 hours')
-        from change c,
-             lateral generate_series(date_bin('24 hours', c.connected_at, 'epoch'),
-                                     greatest(c.connected_at, c.disconnected_at - interval '1 microsecond'),
-                                     interval '24 hours') as d (at)
+               case when c.disconnected_at <= c.at + interval '24 hours' then c.sign * c.uncertainty_us else 0 end,
+               greatest(c.connected_at, c.at), least(c.disconnected_at, c.at + interval '24 hours')
+        from (select o.*, generate_series(date_bin('24 hours', o.connected_at, 'epoch'),
+                                          greatest(o.connected_at, o.disconnected_at - interval '1 microsecond'),
+                                          interval '24 hours') as at
+              from change o) c
     ), person_day as (
         select p.tenant_id, p.session_id, p.participant_id, (p.at at time zone 'UTC')::date as day,
                coalesce(range_agg(p.covered) filter (where p.sign > 0), '{}') as grown,

@@ -10,12 +10,14 @@ create or replace function rollcall.cleanup_inactive_sessions(
 ) returns table (session_id uuid, tenant_id uuid, end_reason text, last_activity_at timestamptz, ended_at timestamptz,
                  spans_closed integer)
     -- What one call ends is little beside what the tables hold, but the planner takes the rows that are open for next to none
-    -- and would read a whole table, once for each session.
+    -- and would read a whole table, once for each session. For the same reason rows are found by the list of their sessions and
+    -- joined to nothing but a primary key: a join of "next to none" with a list goes through the list once for each row.
     language plpgsql volatile set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_now timestamptz := clock_timestamp();
     v_locked uuid[];
+    v_ids uuid[];
     v_due rollcall.due_session[];
     v_spans_closed integer[];
 begin
@@ -40,32 +42,34 @@ begin
     -- Lock first, judge again afterwards: a statement sees what was committed before it began, and a join may have been
     -- applied while the lock was taken. A session that is being written at this moment is not idle.
     -- None is an empty list: null would mean all sessions.
+    v_ids := array(select d.session_id from rollcall.sessions_due(p_inactivity, v_now, null) d);
     select coalesce(array_agg(l.session_id), '{}') into v_locked from (
         select s.session_id from rollcall.sessions s
-        where s.status = 'active'
-          and s.session_id in (select d.session_id from rollcall.sessions_due(p_inactivity, v_now, null) d)
+        where s.status = 'active' and s.session_id = any (v_ids)
         order by s.session_id limit p_limit for update skip locked) l;
 
     -- Set by set, in the lock order of the first migration. Counted apart from the flushers, so none of them waits.
     perform set_config('rollcall.usage_shard', '-1', true);
     select coalesce(array_agg(d order by d.session_id), '{}') into v_due
     from rollcall.sessions_due(p_inactivity, v_now, v_locked) d;
+    v_ids := array(select d.session_id from unnest(v_due) d);
 
     update rollcall.sessions s
     set status = 'ended', ended_at = d.ended_at, end_reason = d.end_reason, version = s.version + 1
     from unnest(v_due) d where s.session_id = d.session_id;
     update rollcall.participants p
-    set status = 'left', left_at = greatest(d.ended_at, p.joined_at), leave_reason = 'session_ended'
-    from unnest(v_due) d where p.session_id = d.session_id and p.status <> 'left';
+    set status = 'left', left_at = greatest(s.ended_at, p.joined_at), leave_reason = 'session_ended'
+    from rollcall.sessions s where p.session_id = any (v_ids) and p.status <> 'left' and s.session_id = p.session_id;
     -- At evidence, never at the end of the session: nobody is billed for time not proven.
     with closed as (
         update rollcall.participation_spans p
         set disconnected_at = e.at, end_reason = 'session_ended',
             uncertainty_us = greatest(0, rollcall.us_between(e.at, e.ended_at))
-        from (select o.epoch, o.connection, d.ended_at,
-                     greatest(o.connected_at, least(o.last_evidence_at, d.ended_at)) as at
-              from unnest(v_due) d
-              join rollcall.participation_spans o on o.session_id = d.session_id and o.disconnected_at is null
+        from (select o.epoch, o.connection, s.ended_at,
+                     greatest(o.connected_at, least(o.last_evidence_at, s.ended_at)) as at
+              from rollcall.participation_spans o
+              join rollcall.sessions s on s.session_id = o.session_id
+              where o.session_id = any (v_ids) and o.disconnected_at is null
               order by o.epoch, o.connection for update of o) e
         where p.epoch = e.epoch and p.connection = e.connection
         returning p.session_id

@@ -11,7 +11,7 @@ create function rollcall.usage_stays(p_tenant_id uuid, p_bounds timestamptz[])
                    covered_us bigint, uncertainty_us bigint, whole_seconds bigint, connection_minutes bigint,
                    participant_minutes bigint, session_minutes bigint, others uuid[])
     language plpgsql stable set search_path = pg_catalog, pg_temp
-    set jit = off set plan_cache_mode = force_generic_plan as $$
+    set jit = off set enable_sort = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_last integer := cardinality(p_bounds) - 1;

@@ -75,7 +75,7 @@ settings! {
     /// The journal between memory and Postgres.
     pub struct Ledger in "ledger" {
         /// Records in one batch. A batch is sent when it is full or `ledger.flush_interval_ms` is over.
-        flush_rows_max: u32 = 2_000, in 1..=20_000;
+        flush_rows_max: u32 = 5_000, in 1..=20_000;
         /// How long a record waits for others before its batch is sent.
         flush_interval_ms: Millis = Millis(200), in 1..=60_000;
         /// How often the connections heard since the last mark are written down. It bounds what a crash can lose of a span.

@@ -18,7 +18,7 @@ use super::{Books, Effort, Figure, Figures};
 use crate::clock;
 
 /// As `ledger.flush_rows_max` is shipped.
-const BATCH: usize = 2_000;
+const BATCH: usize = 5_000;
 
 /// Turns: flush, plain, flush, plain … so that both meet the same machine.
 const TURNS: usize = 4;

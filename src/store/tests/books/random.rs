@@ -78,8 +78,12 @@ async fn check(store: &Store, facts: &[Fact], period: (i64, i64), grace: i64) {
             assert_eq!(found, expected, "{arguments}");
         }
     }
-    // All tenants, in whole days and in days cut.
-    for (from, to) in [whole, (MARCH * SECOND + DAY, MARCH * SECOND + 2 * DAY), period] {
+    // All tenants, in whole days and in days cut: before and after noon, at quarters of an hour and anywhere.
+    let march = MARCH * SECOND;
+    let cut =
+        [(5, 18), (18, 5), (25, 12)].map(|(head, tail)| (march + head * DAY / 24, march + 3 * DAY + tail * DAY / 24));
+    let all = cut.into_iter().chain([whole, (march + DAY, march + 2 * DAY), period, (period.0, period.1 + 2 * DAY)]);
+    for (from, to) in all {
         let arguments = format!("null, {}, {}, 'tenant'", instant(from), instant(to));
         let found = rows_where(store, &arguments, "exact", &format!("u.tenant_id = '{tenant}'")).await;
         assert_eq!(found, expected(&spans, "tenant", 0, (from, to), "exact", 0), "{arguments}");
