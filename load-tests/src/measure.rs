@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, anyhow};
 use nix::sys::time::TimeValLike;
-use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
 pub use crate::histogram::{Latency, Recorder};
@@ -27,6 +27,14 @@ pub fn cpu_us(pid: u32) -> anyhow::Result<u64> {
     let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?)).context("the process is gone")?;
     let used = clock_gettime(clock).context("the process is gone")?;
     Ok(u64::try_from(used.num_microseconds())?)
+}
+
+/// The same of the thread that asks.
+///
+/// # Errors
+/// No such clock.
+pub fn thread_cpu_us() -> anyhow::Result<u64> {
+    Ok(u64::try_from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.num_microseconds())?)
 }
 
 /// Memory of the kernel's own objects (sockets, files, epoll entries) on the whole machine, in bytes.
