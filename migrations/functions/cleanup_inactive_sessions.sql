@@ -11,8 +11,10 @@ create or replace function rollcall.cleanup_inactive_sessions(
                  spans_closed integer)
     -- What one call ends is little beside what the tables hold, but the planner takes the rows that are open for next to none
     -- and would read a whole table, once for each session. For the same reason rows are found by the list of their sessions and
-    -- joined to nothing but a primary key: a join of "next to none" with a list goes through the list once for each row.
-    language plpgsql volatile set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+    -- joined to nothing but a primary key: a join of "next to none" with a list goes through the list once for each row. Planned
+    -- each time, because a list is hashed only where the plan knows it.
+    language plpgsql volatile set search_path = pg_catalog, pg_temp
+    set enable_seqscan = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
     v_now timestamptz := clock_timestamp();

@@ -16,7 +16,7 @@ create or replace function rollcall.sessions_due(p_inactivity interval, p_now ti
         select s.session_id, s.tenant_id, s.started_at, s.last_activity_at, s.expires_at, s.hold_until,
                greatest(s.last_activity_at + make_interval(secs => s.idle_timeout_s), s.hold_until) as idle_at
         from rollcall.sessions s
-        where s.status = 'active' and (p_only is null or s.session_id = any (p_only))
+        where s.status = 'active' and (p_only is null or s.session_id in (select o.id from unnest(p_only) as o (id)))
           and (s.expires_at <= p_now
                or greatest(s.last_activity_at + greatest(p_inactivity, make_interval(secs => s.idle_timeout_s)),
                            s.hold_until) <= p_now)
