@@ -206,9 +206,9 @@ begin
         from person p group by p.tenant_id, p.session_id, p.day
     ), meeting as materialized (
         select d.*, coalesce(u.covered_us, 0) as covered_us_before, coalesce(u.participants, 0) as participants_before,
-               u.first_at as first_at_before, u.connections as connections_before, u.connected_us as connected_us_before,
-               u.uncertainty_us as uncertainty_us_before, u.whole_seconds as whole_seconds_before,
-               u.connection_minutes as connection_minutes_before, u.participant_minutes as participant_minutes_before,
+               u.first_at as first_at_before, coalesce(u.connections, 0) as connections_before, coalesce(u.connected_us, 0) as connected_us_before,
+               coalesce(u.uncertainty_us, 0) as uncertainty_us_before, coalesce(u.whole_seconds, 0) as whole_seconds_before,
+               coalesce(u.connection_minutes, 0) as connection_minutes_before, coalesce(u.participant_minutes, 0) as participant_minutes_before,
                coalesce(u.first_day, least(f.first_day, min(d.day) over (partition by d.session_id))) as first_day,
                d.day < f.first_day or coalesce(u.participants, 0) + d.participants = 0 or u.participants = 0 as stirred
         from session_day d
@@ -247,11 +247,11 @@ begin
               from meeting m where m.first_at_before is not null
               union all
               select m.tenant_id, 1, least(m.first_at_before, m.starts_at), m.participants_before + m.participants,
-                     coalesce(m.connections_before, 0) + m.connections, coalesce(m.connected_us_before, 0) + m.connected_us,
-                     m.covered_us_before + m.covered_us, coalesce(m.uncertainty_us_before, 0) + m.uncertainty_us,
-                     coalesce(m.whole_seconds_before, 0) + m.whole_seconds,
-                     coalesce(m.connection_minutes_before, 0) + m.connection_minutes,
-                     coalesce(m.participant_minutes_before, 0) + m.participant_minutes
+                     m.connections_before + m.connections, m.connected_us_before + m.connected_us,
+                     m.covered_us_before + m.covered_us, m.uncertainty_us_before + m.uncertainty_us,
+                     m.whole_seconds_before + m.whole_seconds,
+                     m.connection_minutes_before + m.connection_minutes,
+                     m.participant_minutes_before + m.participant_minutes
               from meeting m) x
     ), count_quarters as (
         insert into rollcall.usage_15m as u

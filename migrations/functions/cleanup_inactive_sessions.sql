@@ -18,6 +18,7 @@ create or replace function rollcall.cleanup_inactive_sessions(
 #variable_conflict use_column
 declare
     v_now timestamptz := clock_timestamp();
+    v_candidates uuid[];
     v_locked uuid[];
     v_ids uuid[];
     v_due rollcall.due_session[];
@@ -44,10 +45,10 @@ begin
     -- Lock first, judge again afterwards: a statement sees what was committed before it began, and a join may have been
     -- applied while the lock was taken. A session that is being written at this moment is not idle.
     -- None is an empty list: null would mean all sessions.
-    v_ids := array(select d.session_id from rollcall.sessions_due(p_inactivity, v_now, null) d);
+    v_candidates := array(select d.session_id from rollcall.sessions_due(p_inactivity, v_now, null) d);
     select coalesce(array_agg(l.session_id), '{}') into v_locked from (
         select s.session_id from rollcall.sessions s
-        where s.status = 'active' and s.session_id = any (v_ids)
+        where s.status = 'active' and s.session_id = any (v_candidates)
         order by s.session_id limit p_limit for update skip locked) l;
 
     -- Set by set, in the lock order of the first migration. Counted apart from the flushers, so none of them waits.

@@ -37,7 +37,7 @@ begin
     if v_last = 1 and date_bin('24 hours', p_bounds[1] + interval '24 hours' - interval '1 microsecond', 'epoch')
                       < date_bin('24 hours', p_bounds[2], 'epoch') then
         return query
-        select 1, sum(u.participants)::bigint from rollcall.usage_totals(p_tenant_id, p_bounds[1], p_bounds[2]) u
+        select 1, sum(u.participants)::bigint from rollcall.usage_totals(p_tenant_id, p_bounds[1], p_bounds[2], p_open) u
         having sum(u.participants) <> 0;
         return;
     end if;

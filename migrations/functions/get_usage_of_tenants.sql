@@ -14,13 +14,15 @@ declare
     v_has_day boolean := date_bin('24 hours', p_from + interval '24 hours' - interval '1 microsecond', 'epoch')
                          < date_bin('24 hours', p_to, 'epoch');
     v_slow uuid[];
+    v_has_others boolean;
 begin
     v_slow := array(select t.tenant_id from rollcall.tenants t
                     where p_rounding <> 'exact' or not v_has_day or coalesce(p_grace, t.reconnect_grace) > interval '0');
+    v_has_others := exists (select from rollcall.tenants t where t.tenant_id <> all (v_slow));
     return query
     with total as (
-        select u.* from rollcall.usage_totals(null, p_from, p_to) u
-        where p_rounding = 'exact' and v_has_day and u.tenant_id <> all (v_slow) and u.participants <> 0
+        select u.* from rollcall.usage_totals(null, p_from, p_to, rollcall.open_sessions(null, p_from, p_to)) u
+        where v_has_others and u.tenant_id <> all (v_slow) and u.participants <> 0
     )
     select u.* from unnest(v_slow) as t (tenant_id),
          lateral rollcall.get_usage(t.tenant_id, p_from, p_to, 'tenant', 'UTC', p_rounding, p_grace) u

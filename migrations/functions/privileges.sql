@@ -71,8 +71,8 @@ declare
     c_functions_billing constant text[] := array[
         'get_session_billing_data', 'get_usage', 'get_session_analytics', 'usage_slices', 'usage_event_id',
         -- Used by these.
-        'get_usage_of_tenants', 'usage_parts', 'usage_stays', 'usage_totals', 'usage_pieces', 'open_sessions', 'round_usage',
-        'session_outcomes', 'count_participants', 'open_minutes', 'quarter_peaks', 'presence_sums'];
+        'get_usage_of_tenants', 'usage_parts', 'sessions_crossing', 'usage_stays', 'usage_totals', 'usage_pieces',
+        'open_sessions', 'round_usage', 'session_outcomes', 'count_participants', 'open_minutes', 'quarter_peaks', 'presence_sums'];
     c_functions_auditor constant text[] := array[
         'verify_audit_chain', 'verify_audit_triggers', 'verify_audit_epoch', 'verify_audit_records',
         'verify_audit_checkpoints', 'audit_field', 'audit_leaf', 'audit_mark_leaf', 'audit_refused_leaf', 'audit_leaves',

@@ -15,58 +15,6 @@ create function rollcall.usage_pieces(
     set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
-    if p_grace > interval '0' then
-        return query
-        with span as materialized (
-            select s.tenant_id, s.session_id, s.participant_id, s.connected_at, s.uncertainty_us,
-                   coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)) as ends_at,
-                   s.disconnected_at is null as is_open
-            from rollcall.participation_spans s
-            where s.session_id = any (p_sessions) and cardinality(p_bounds) > 1
-              and (p_with_open or s.disconnected_at is not null)
-        ), piece as (
-            select b.bucket, s.tenant_id, s.session_id, s.participant_id,
-                   rollcall.us_between(greatest(s.connected_at, p_bounds[b.bucket]),
-                                       least(s.ends_at, p_bounds[b.bucket + 1])) as connected_us,
-                   -- Time that is missing after the end belongs to the bucket of the end.
-                   case when s.ends_at <= p_bounds[b.bucket + 1] then s.uncertainty_us else 0 end as uncertainty_us,
-                   s.is_open and s.ends_at < p_bounds[b.bucket + 1] as is_open
-            from span s,
-                 lateral generate_series(
-                     greatest(1, width_bucket(s.connected_at, p_bounds)),
-                     least(cardinality(p_bounds) - 1,
-                           width_bucket(greatest(s.connected_at, s.ends_at - interval '1 microsecond'), p_bounds))) as b (bucket)
-        ), cover as (
-            select c.tenant_id, c.session_id, c.participant_id, c.covered, rollcall.bridge_gaps(c.covered, p_grace) as billable
-            from (select s.tenant_id, s.session_id, s.participant_id, range_agg(tstzrange(s.connected_at, s.ends_at)) as covered
-                  from span s group by s.tenant_id, s.session_id, s.participant_id) c
-        ), stay as (
-            select b.bucket, c.tenant_id, c.session_id, c.participant_id, x.is_billable,
-                   rollcall.us_between(greatest(lower(x.r), p_bounds[b.bucket]),
-                                       least(upper(x.r), p_bounds[b.bucket + 1])) as us
-            from cover c,
-                 lateral (select false as is_billable, r from unnest(c.covered) as r
-                          union all
-                          select true, r from unnest(c.billable) as r) x,
-                 lateral generate_series(
-                     greatest(1, width_bucket(lower(x.r), p_bounds)),
-                     least(cardinality(p_bounds) - 1, width_bucket(upper(x.r) - interval '1 microsecond', p_bounds)))
-                     as b (bucket)
-        )
-        select x.bucket, x.tenant_id, x.session_id, x.participant_id, sum(x.connections)::bigint, sum(x.connected_us)::bigint,
-               sum(x.covered_us)::bigint, sum(x.billable_us)::bigint, sum((x.connected_us + 59999999) / 60000000)::bigint,
-               sum(x.uncertainty_us)::bigint, bool_or(x.is_open)
-        from (select p.bucket, p.tenant_id, p.session_id, p.participant_id, 1 as connections, p.connected_us,
-                     0::bigint as covered_us, 0::bigint as billable_us, p.uncertainty_us, p.is_open
-              from piece p
-              union all
-              select s.bucket, s.tenant_id, s.session_id, s.participant_id, 0, 0,
-                     case when s.is_billable then 0 else s.us end, case when s.is_billable then s.us else 0 end, 0, false
-              from stay s) x
-        group by x.bucket, x.tenant_id, x.session_id, x.participant_id;
-        return;
-    end if;
-
     return query
     with span as materialized (
         select s.*, width_bucket(s.connected_at, p_bounds) as first_bucket,
@@ -105,10 +53,32 @@ begin
                sum((p.us + 59999999) / 60000000)::bigint as connection_minutes,
                sum(p.uncertainty_us)::bigint as uncertainty_us, bool_or(p.is_open) as is_open
         from placed p group by p.session_id, p.participant_id, p.bucket, p.tenant_id
+    ), billable as (
+        select b.bucket, b.tenant_id, b.session_id, b.participant_id,
+               rollcall.us_between(greatest(lower(b.r), p_bounds[b.bucket]), least(upper(b.r), p_bounds[b.bucket + 1])) as us
+        from (select g.*, generate_series(
+                         greatest(1, width_bucket(lower(g.r), p_bounds)),
+                         least(cardinality(p_bounds) - 1, width_bucket(upper(g.r) - interval '1 microsecond', p_bounds)))
+                         as bucket
+              from (select s.tenant_id, s.session_id, s.participant_id,
+                           unnest(rollcall.bridge_gaps(range_agg(tstzrange(s.connected_at, s.ends_at)), p_grace)) as r
+                    from span s where p_grace > interval '0'
+                    group by s.tenant_id, s.session_id, s.participant_id) g) b
     )
+    -- Without a grace all that is covered is billable, and nothing else.
     select s.bucket, s.tenant_id, s.session_id, s.participant_id, s.connections, s.connected_us, s.covered_us, s.covered_us,
            s.connection_minutes, s.uncertainty_us, s.is_open
-    from summed s;
+    from summed s where p_grace = interval '0'
+    union all
+    select x.bucket, x.tenant_id, x.session_id, x.participant_id, sum(x.connections)::bigint, sum(x.connected_us)::bigint,
+           sum(x.covered_us)::bigint, sum(x.billable_us)::bigint, sum(x.connection_minutes)::bigint,
+           sum(x.uncertainty_us)::bigint, bool_or(x.is_open)
+    from (select s.*, 0 as billable_us from summed s
+          union all
+          -- A bucket may lie in a bridged gap as a whole.
+          select b.bucket, b.tenant_id, b.session_id, b.participant_id, 0, 0, 0, 0, 0, false, b.us from billable b) x
+    where p_grace > interval '0'
+    group by x.bucket, x.tenant_id, x.session_id, x.participant_id;
 end
 $$;
 

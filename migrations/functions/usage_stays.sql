@@ -30,13 +30,7 @@ begin
         where u.tenant_id = p_tenant_id and u.day > u.first_day and u.participants > 0
           and u.day between (v_from at time zone 'UTC')::date and (v_to at time zone 'UTC')::date
         union
-        select u.session_id
-        from unnest(p_bounds) as b (at),
-             lateral (values (0, b.at - interval '15 minutes'), (1, b.at - interval '1 hour'), (2, b.at - interval '4 hours'),
-                             (3, b.at - interval '24 hours')) as l (lasting, first_at),
-             lateral (select o.session_id from rollcall.session_usage_day o
-                      where o.tenant_id = p_tenant_id and o.lasting = l.lasting and o.first_at >= l.first_at
-                        and o.first_at < b.at and o.last_at > b.at and o.participants > 0 offset 0) u
+        select c.session_id from rollcall.sessions_crossing(p_tenant_id, p_bounds) c
         union
         select o.session_id from unnest(rollcall.open_sessions(p_tenant_id, v_from, v_to)) as o (session_id));
     return query

@@ -7,8 +7,9 @@
 -- count where they are new; of those that were there on several days only two kinds do not add up by themselves and are looked
 -- up: who was there before the whole days already, and who is in the tail again.
 drop function if exists rollcall.usage_totals(uuid, timestamptz, timestamptz);
+drop function if exists rollcall.usage_totals(uuid, timestamptz, timestamptz, uuid[]);
 
-create function rollcall.usage_totals(p_tenant_id uuid, p_from timestamptz, p_to timestamptz)
+create function rollcall.usage_totals(p_tenant_id uuid, p_from timestamptz, p_to timestamptz, p_open uuid[])
     returns table (tenant_id uuid, sessions bigint, participants bigint, connections bigint, connected_us bigint,
                    covered_us bigint, uncertainty_us bigint, is_open boolean)
     language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -25,27 +26,17 @@ declare
     -- Whether a cut day is counted as the day less what lies outside.
     v_head_by_rest boolean := p_from <= v_whole - interval '12 hours';
     v_tail_by_rest boolean := p_to >= v_whole_to + interval '12 hours';
-    v_open uuid[];
     v_cut_head uuid[];
     v_cut_tail uuid[];
 begin
     if v_whole >= v_whole_to then
         raise exception 'usage_totals needs a whole day (UTC) between % and %', p_from, p_to using errcode = 'invalid_parameter_value';
     end if;
-    v_open := rollcall.open_sessions(p_tenant_id, p_from, p_to);
-    select coalesce(array_agg(u.session_id) filter (where e.at = p_from), '{}'),
-           coalesce(array_agg(u.session_id) filter (where e.at = p_to), '{}')
+    -- A midnight is crossed by none: there the rows of a day end.
+    select coalesce(array_agg(c.session_id) filter (where c.at = p_from), '{}'),
+           coalesce(array_agg(c.session_id) filter (where c.at = p_to), '{}')
     into v_cut_head, v_cut_tail
-    from (select p_from as at where v_head is not null union all select p_to where v_tail is not null) e,
-         lateral (values (0, e.at - interval '15 minutes'), (1, e.at - interval '1 hour'), (2, e.at - interval '4 hours'),
-                         (3, e.at - interval '24 hours')) as l (lasting, first_at),
-         lateral (select o.session_id from rollcall.session_usage_day o
-                  where p_tenant_id is not null and o.tenant_id = p_tenant_id and o.lasting = l.lasting
-                    and o.first_at >= l.first_at and o.first_at < e.at and o.last_at > e.at and o.participants > 0
-                  union all
-                  select o.session_id from rollcall.session_usage_day o
-                  where p_tenant_id is null and o.lasting = l.lasting
-                    and o.first_at >= l.first_at and o.first_at < e.at and o.last_at > e.at and o.participants > 0 offset 0) u;
+    from rollcall.sessions_crossing(p_tenant_id, array[p_from, p_to]) c;
     return query
     with tenant as materialized (
         select t.tenant_id from rollcall.tenants t where p_tenant_id is null or t.tenant_id = p_tenant_id
@@ -126,8 +117,8 @@ begin
         select u.tenant_id, u.session_id, x.sign, count(*), sum(u.connections), sum(u.connected_us), sum(u.covered_us),
                sum(u.uncertainty_us), bool_or(u.is_open)
         from (values (1, true), (-1, false)) as x (sign, with_open),
-             lateral rollcall.usage_pieces(v_open, array[p_from, p_to], x.with_open, interval '0') u
-        where cardinality(v_open) > 0
+             lateral rollcall.usage_pieces(p_open, array[p_from, p_to], x.with_open, interval '0') u
+        where cardinality(p_open) > 0
         group by u.tenant_id, u.session_id, x.sign
     ), again as (
         select distinct t.tenant_id, c.session_id, c.participant_id, c.first_day
@@ -207,5 +198,5 @@ begin
 end
 $$;
 
-comment on function rollcall.usage_totals(uuid, timestamptz, timestamptz) is
-    'Internal: usage of each tenant (null: all) in a period that has whole days (UTC), exact and without a grace.';
+comment on function rollcall.usage_totals(uuid, timestamptz, timestamptz, uuid[]) is
+    'Internal: usage of each tenant (null: all) in a period that has whole days (UTC), exact and without a grace; p_open are the sessions with open connections.';

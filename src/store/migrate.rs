@@ -65,6 +65,7 @@ const FUNCTIONS: &[(&str, &str)] = functions![
     "usage_pieces",
     "open_sessions",
     "usage_parts",
+    "sessions_crossing",
     "usage_stays",
     "usage_totals",
     "round_usage",

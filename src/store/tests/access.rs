@@ -85,6 +85,7 @@ const BILLING_CALLS: &[&str] = &[
     "usage_event_id",
     "get_usage_of_tenants",
     "usage_parts",
+    "sessions_crossing",
     "usage_stays",
     "usage_totals",
     "usage_pieces",
