@@ -27,7 +27,7 @@ begin
                 and (p_with_open or s.disconnected_at is not null)) s
     ), piece as (
         select s.first_bucket as bucket, s.tenant_id, s.session_id, s.participant_id, s.connected_at as starts_at, s.ends_at,
-               s.uncertainty_us, s.is_open
+               s.uncertainty_us, s.is_open and s.ends_at < p_bounds[s.first_bucket + 1] as is_open
         from span s where s.first_bucket = s.last_bucket and s.first_bucket between 1 and cardinality(p_bounds) - 1
         union all
         select s.bucket, s.tenant_id, s.session_id, s.participant_id, greatest(s.connected_at, p_bounds[s.bucket]),

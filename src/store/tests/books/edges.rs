@@ -297,3 +297,16 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
     assert_eq!(ledger.differences().await, "");
     assert_eq!((before.as_str(), ledger.usage("billed_units", &in_kolkata).await.as_str()), ("211", "211"));
 }
+
+#[tokio::test]
+async fn what_is_proven_up_to_the_end_of_a_period_is_not_open_in_it() {
+    let mut ledger = Ledger::new().await;
+    ledger.open(ANN, 60.0, 3_600.0).await;
+    let is_open = |to: f64| {
+        let period = format!("{}, {}", at(0.0), at(to));
+        format!("select bool_or(u.is_open) from rollcall.get_usage('{}', {period}, 'tenant') u", ledger.tenant)
+    };
+    assert_eq!(value(&ledger.store, is_open(3_600.0)).await, "false", "no later evidence can add to it");
+    assert_eq!(value(&ledger.store, is_open(3_600.5)).await, "true");
+    assert_eq!(value(&ledger.store, is_open(1_800.0)).await, "false");
+}
