@@ -17,9 +17,6 @@ use super::figures::{Budget, Latencies};
 use super::{Books, Effort, Figure, Figures};
 use crate::clock;
 
-/// As `ledger.flush_rows_max` is shipped.
-const BATCH: usize = 5_000;
-
 /// Turns: flush, plain, flush, plain … so that both meet the same machine.
 const TURNS: usize = 4;
 
@@ -27,6 +24,11 @@ const LEASE: Duration = Duration::from_secs(3600);
 
 /// People of a session, one connection each.
 const PEOPLE: usize = 3;
+
+/// Records of a batch, as the server ships.
+fn batch_rows() -> usize {
+    rollcall::config::Ledger::default().flush_rows_max as usize
+}
 
 /// # Errors
 /// A batch was not applied.
@@ -70,7 +72,8 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
 
     let rate = |micros: u64| records as f64 / (micros as f64 / 1e6);
     let note = format!(
-        "{records} records in batches of {BATCH}, p50 {:.0} ms, p99 {:.0} ms a batch",
+        "{records} records in batches of {}, p50 {:.0} ms, p99 {:.0} ms a batch",
+        batch_rows(),
         latencies.quantile_ms(0.5),
         latencies.quantile_ms(0.99)
     );
@@ -90,7 +93,7 @@ async fn plain(conn: &mut sqlx::PgConnection, epoch: Epoch, from_seq: i64, to_se
     let mut micros = 0;
     let mut seq = from_seq;
     while seq < to_seq {
-        let upper = (seq + BATCH as i64).min(to_seq);
+        let upper = (seq + batch_rows() as i64).min(to_seq);
         type Row = (
             chrono::DateTime<chrono::Utc>,
             i64,
@@ -156,14 +159,14 @@ impl History {
     /// The next records; their sessions are made first.
     async fn batch(&mut self, books: &Books) -> anyhow::Result<Vec<Record>> {
         let mut sessions = Vec::new();
-        while self.records.len() < BATCH {
+        while self.records.len() < batch_rows() {
             let session =
                 SessionId(Uuid::from_u128(((self.epoch.0 as u128) << 64) | self.counter as u128 | (1 << 127)));
             sessions.push(session.0);
             self.session(session);
         }
         make_sessions(books, self.tenant, &sessions, "now()").await?;
-        Ok(self.records.drain(..BATCH).collect())
+        Ok(self.records.drain(..batch_rows()).collect())
     }
 
     fn session(&mut self, session: SessionId) {
