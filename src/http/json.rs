@@ -158,13 +158,14 @@ impl Fields {
         self.violations.into_result()
     }
 
-    /// The names that were asked for, for the test that the documented fields are the real ones.
+    /// What is read, and whether it must be given: for the test that the document says the same.
     #[cfg(test)]
-    pub fn names_of<T: FromFields>() -> Vec<&'static str> {
+    pub fn read_by<T: FromFields>() -> Vec<(String, bool)> {
         let mut fields = Self { values: BTreeMap::new(), known: Vec::new(), violations: Violations::default() };
         T::from_fields(&mut fields);
+        let missed: Vec<String> = fields.violations.0.into_iter().map(|violation| violation.pointer).collect();
         fields.known.sort_unstable();
-        fields.known
+        fields.known.iter().map(|name| ((*name).to_owned(), missed.contains(&pointer_to(name)))).collect()
     }
 }
 

@@ -61,9 +61,9 @@ pub struct SessionChanges {
     #[schema(max_length = 200)]
     pub title: Option<Option<String>>,
     /// Replaces all metadata.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, required = false)]
     pub metadata: Option<Map<String, Value>>,
-    #[schema(value_type = i64, minimum = 1, maximum = 604_800)]
+    #[schema(value_type = i64, required = false, minimum = 1, maximum = 604_800)]
     pub idle_timeout_s: Option<i64>,
     /// Counted from the creation of the session; the new end must lie in the future.
     #[schema(minimum = 1, maximum = 2_678_400)]
