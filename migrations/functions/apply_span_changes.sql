@@ -76,7 +76,7 @@ begin
         select m.tenant_id, m.bucket, m.sign,
                m.sign * rollcall.us_between(greatest(m.starts_at, m.bucket),
                                             least(m.ends_at, m.bucket + interval '15 minutes')) as covered_us,
-               0::bigint as connected_us, 0 as joins,
+               0::bigint as connected_us, 0 as joins, 0 as carried, 0::bigint as uncertainty_us,
                -- The full minutes of the quarter that lie in the piece. So few seconds and microseconds are exact as a double.
                ceil(date_part('epoch', greatest(m.starts_at, m.bucket) - m.bucket) / 60)::integer as first_minute,
                ceil(date_part('epoch', least(m.ends_at, m.bucket + interval '15 minutes') - m.bucket) / 60)::integer - 1
@@ -88,14 +88,18 @@ begin
         select c.tenant_id, c.bucket, c.sign, 0,
                c.sign * rollcall.us_between(greatest(c.connected_at, c.bucket),
                                             least(c.disconnected_at, c.bucket + interval '15 minutes')),
-               case when c.connected_at >= c.bucket then c.sign else 0 end, null, null
+               case when c.connected_at >= c.bucket then c.sign else 0 end,
+               case when c.connected_at < c.bucket then c.sign else 0 end,
+               -- Time that is missing after the end belongs to the quarter of the end, and below to the day of the end.
+               case when c.disconnected_at <= c.bucket + interval '15 minutes' then c.sign * c.uncertainty_us else 0 end,
+               null, null
         from (select o.*, generate_series(date_bin('15 minutes', o.connected_at, 'epoch'),
                                           greatest(o.connected_at, o.disconnected_at - interval '1 microsecond'),
                                           interval '15 minutes') as bucket
               from change o) c
     ), quarter as materialized (
         select p.tenant_id, p.bucket, sum(p.covered_us) as covered_us, sum(p.connected_us) as connected_us,
-               sum(p.joins) as joins,
+               sum(p.joins) as joins, sum(p.carried) as carried, sum(p.uncertainty_us) as uncertainty_us,
                array[coalesce(sum(p.sign) filter (where p.first_minute <= 0 and p.last_minute >= 0), 0)::integer,
                coalesce(sum(p.sign) filter (where p.first_minute <= 1 and p.last_minute >= 1), 0)::integer,
                coalesce(sum(p.sign) filter (where p.first_minute <= 2 and p.last_minute >= 2), 0)::integer,
@@ -113,21 +117,77 @@ begin
                coalesce(sum(p.sign) filter (where p.first_minute <= 14 and p.last_minute >= 14), 0)::integer] as present
         from quarter_piece p
         group by p.tenant_id, p.bucket
-    ), count_total as (
-        insert into rollcall.total_15m as u (bucket, shard, covered_us, joins, present)
-        select q.bucket, p_shard, sum(q.covered_us), sum(q.joins),
-               array[sum(q.present[1]), sum(q.present[2]), sum(q.present[3]), sum(q.present[4]), sum(q.present[5]),
-                 sum(q.present[6]), sum(q.present[7]), sum(q.present[8]), sum(q.present[9]), sum(q.present[10]),
-                 sum(q.present[11]), sum(q.present[12]), sum(q.present[13]), sum(q.present[14]), sum(q.present[15])]::integer[]
-        from quarter q group by q.bucket order by q.bucket
-        on conflict (bucket, shard) do update
-        set covered_us = u.covered_us + excluded.covered_us,
-            joins = u.joins + excluded.joins,
-            present = array[u.present[1] + excluded.present[1], u.present[2] + excluded.present[2], u.present[3] + excluded.present[3],
-                         u.present[4] + excluded.present[4], u.present[5] + excluded.present[5], u.present[6] + excluded.present[6],
-                         u.present[7] + excluded.present[7], u.present[8] + excluded.present[8], u.present[9] + excluded.present[9],
-                         u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
-                         u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]]
+    ), mark as (
+        -- The quarters of an hour that spans touch.
+        select c.tenant_id, c.session_id, c.participant_id,
+               coalesce(range_agg(c.quarters) filter (where c.sign > 0), '{}') as came,
+               coalesce(range_agg(c.quarters) filter (where c.sign < 0), '{}') as went
+        from (select o.*, tstzrange(date_bin('15 minutes', o.connected_at, 'epoch'),
+                                    date_bin('15 minutes', greatest(o.connected_at, o.disconnected_at - interval '1 microsecond'),
+                                             'epoch') + interval '15 minutes') as quarters
+              from change o) c
+        group by c.tenant_id, c.session_id, c.participant_id
+    ), person_seen as materialized (
+        select m.tenant_id, m.session_id, m.participant_id, b.quarters as before,
+               b.quarters - m.went + m.came + coalesce(k.quarters, '{}') as after
+        from mark m,
+             lateral (select coalesce(range_agg(r), '{}') as quarters
+                      from (select unnest(o.quarters) as r from rollcall.participant_coverage o
+                            where o.session_id = m.session_id and o.participant_id = m.participant_id) x) b,
+             -- What others of its spans touch stays.
+             lateral (select range_agg(tstzrange(date_bin('15 minutes', o.connected_at, 'epoch'),
+                                                 date_bin('15 minutes', greatest(o.connected_at, o.disconnected_at - interval '1 microsecond'),
+                                                          'epoch') + interval '15 minutes')) as quarters
+                      from rollcall.participation_spans o
+                      where not isempty(m.went) and o.session_id = m.session_id and o.participant_id = m.participant_id
+                        and o.disconnected_at >= lower(m.went) and o.connected_at < upper(m.went)) k
+    ), session_seen as materialized (
+        select s.tenant_id, s.session_id, b.quarters as before, b.quarters - s.went + s.came + coalesce(k.quarters, '{}') as after
+        from (select p.tenant_id, p.session_id, range_agg(p.after) as came, range_agg(p.before - p.after) as went
+              from person_seen p group by p.tenant_id, p.session_id) s,
+             lateral (select coalesce(range_agg(r), '{}') as quarters
+                      from (select unnest(o.quarters) as r from rollcall.session_usage_day o where o.session_id = s.session_id) x) b,
+             lateral (select range_agg(r) as quarters
+                      from (select unnest(o.quarters * s.went) as r from rollcall.participant_coverage o
+                            where not isempty(s.went) and o.session_id = s.session_id
+                              and not exists (select from person_seen p
+                                              where p.session_id = o.session_id and p.participant_id = o.participant_id)) x) k
+    ), seen as materialized (
+        select p.tenant_id, p.session_id, p.participant_id, 0 as sessions, 1 as participants, p.before, p.after
+        from person_seen p where p.before <> p.after
+        union all
+        select s.tenant_id, s.session_id, null, 1, 0, s.before, s.after from session_seen s where s.before <> s.after
+    ), arrival as (
+        -- Where each stretch of quarters begins, and when the one before it was last.
+        select x.tenant_id, x.bucket, x.since, sum(x.sign * x.sessions) as sessions, sum(x.sign * x.participants) as participants
+        from (select r.tenant_id, r.sessions, r.participants, r.sign, lower(r.r) as bucket,
+                     lag(upper(r.r)) over (partition by r.session_id, r.participant_id, r.sign order by r.r)
+                         - interval '15 minutes' as since
+              from (select s.*, 1 as sign, unnest(s.after) as r from seen s
+                    union all
+                    select s.*, -1, unnest(s.before) from seen s) r) x
+        group by x.tenant_id, x.bucket, x.since
+        having sum(x.sign * x.sessions) <> 0 or sum(x.sign * x.participants) <> 0
+    ), count_returns as (
+        insert into rollcall.usage_returns as u (tenant_id, bucket, since, shard, sessions, participants)
+        select a.tenant_id, a.bucket, a.since, p_shard, a.sessions, a.participants
+        from arrival a where a.since is not null order by a.tenant_id, a.bucket, a.since
+        on conflict (tenant_id, bucket, since, shard) do update
+        set sessions = u.sessions + excluded.sessions,
+            participants = u.participants + excluded.participants
+    ), continued as (
+        -- All quarters of a stretch but its first.
+        select s.tenant_id, s.sessions, s.participants,
+               (select coalesce(range_agg(tstzrange(lower(r) + interval '15 minutes', upper(r))), '{}') from unnest(s.before) as r) as before,
+               (select coalesce(range_agg(tstzrange(lower(r) + interval '15 minutes', upper(r))), '{}') from unnest(s.after) as r) as after
+        from seen s
+    ), carried as (
+        select x.tenant_id, x.bucket, sum(x.sign * x.sessions) as sessions, sum(x.sign * x.participants) as participants
+        from (select c.*, generate_series(lower(c.r), upper(c.r) - interval '15 minutes', interval '15 minutes') as bucket
+              from (select c.tenant_id, c.sessions, c.participants, 1 as sign, unnest(c.after - c.before) as r from continued c
+                    union all
+                    select c.tenant_id, c.sessions, c.participants, -1, unnest(c.before - c.after) from continued c) c) x
+        group by x.tenant_id, x.bucket
     ), day_piece as (
         select m.tenant_id, m.session_id, m.participant_id, m.at, m.sign,
                tstzrange(greatest(m.starts_at, m.at), least(m.ends_at, m.at + interval '24 hours')) as covered,
@@ -142,7 +202,6 @@ begin
         select c.tenant_id, c.session_id, c.participant_id, c.at, c.sign, null, 0,
                c.sign, case when c.connected_at < c.at then c.sign else 0 end,
                rollcall.us_between(greatest(c.connected_at, c.at), least(c.disconnected_at, c.at + interval '24 hours')),
-               -- Time that is missing after the end belongs to the day of the end.
                case when c.disconnected_at <= c.at + interval '24 hours' then c.sign * c.uncertainty_us else 0 end,
                greatest(c.connected_at, c.at), least(c.disconnected_at, c.at + interval '24 hours')
         from (select o.*, generate_series(date_bin('24 hours', o.connected_at, 'epoch'),
@@ -161,6 +220,8 @@ begin
         group by p.tenant_id, p.session_id, p.participant_id, p.at
     ), person as materialized (
         select d.*, coalesce(c.covered, case when c.day is null then '{}'::tstzmultirange end) - d.shrunk + d.grown as covered,
+               s.after * tstzmultirange(tstzrange(d.day::timestamp at time zone 'UTC', (d.day + 1)::timestamp at time zone 'UTC'))
+                   as quarters,
                coalesce(c.connections, 0) as connections_before, coalesce(c.covered_us, 0) as covered_us_before,
                c.first_day as first_day_before,
                coalesce(c.first_day, least(f.first_day, min(d.day) over (partition by d.session_id, d.participant_id)))
@@ -172,6 +233,7 @@ begin
                    - (coalesce(c.covered_us, 0) + 59999999) / 60000000 as participant_minutes,
                d.day < f.first_day or coalesce(c.connections, 0) + d.connections = 0 or c.connections = 0 as stirred
         from person_day d
+        join person_seen s on s.session_id = d.session_id and s.participant_id = d.participant_id
         left join lateral (select o.* from rollcall.participant_coverage o
                            where o.session_id = d.session_id and o.participant_id = d.participant_id and o.day = d.day
                            offset 0) c on true
@@ -180,11 +242,11 @@ begin
     ), write_persons as (
         insert into rollcall.participant_coverage as c
             (session_id, participant_id, day, tenant_id, first_day, first_at, last_at, covered, covered_us, connected_us,
-             connections, connection_minutes, uncertainty_us)
+             connections, connection_minutes, uncertainty_us, quarters)
         select p.session_id, p.participant_id, p.day, p.tenant_id, p.first_day, p.starts_at, p.ends_at,
                -- A piece takes at least 16 bytes, so what is small has no need to be counted.
                case when pg_column_size(p.covered) <= 16000 or (select count(*) <= 1000 from unnest(p.covered)) then p.covered end,
-               p.covered_us, p.connected_us, p.connections, p.connection_minutes, p.uncertainty_us
+               p.covered_us, p.connected_us, p.connections, p.connection_minutes, p.uncertainty_us, p.quarters
         from person p order by p.session_id, p.participant_id, p.day
         on conflict (session_id, participant_id, day) do update
         set first_at = least(c.first_at, excluded.first_at),
@@ -194,7 +256,8 @@ begin
             connected_us = c.connected_us + excluded.connected_us,
             connections = c.connections + excluded.connections,
             connection_minutes = c.connection_minutes + excluded.connection_minutes,
-            uncertainty_us = c.uncertainty_us + excluded.uncertainty_us
+            uncertainty_us = c.uncertainty_us + excluded.uncertainty_us,
+            quarters = excluded.quarters
     ), session_day as (
         select p.tenant_id, p.session_id, p.day, sum(p.covered_us)::bigint as covered_us,
                sum((p.connections_before + p.connections > 0)::integer - (p.connections_before > 0)::integer)
@@ -205,13 +268,17 @@ begin
                sum(p.participant_minutes) as participant_minutes
         from person p group by p.tenant_id, p.session_id, p.day
     ), meeting as materialized (
-        select d.*, coalesce(u.covered_us, 0) as covered_us_before, coalesce(u.participants, 0) as participants_before,
+        select d.*,
+               s.after * tstzmultirange(tstzrange(d.day::timestamp at time zone 'UTC', (d.day + 1)::timestamp at time zone 'UTC'))
+                   as quarters,
+               coalesce(u.covered_us, 0) as covered_us_before, coalesce(u.participants, 0) as participants_before,
                u.first_at as first_at_before, coalesce(u.connections, 0) as connections_before, coalesce(u.connected_us, 0) as connected_us_before,
                coalesce(u.uncertainty_us, 0) as uncertainty_us_before, coalesce(u.whole_seconds, 0) as whole_seconds_before,
                coalesce(u.connection_minutes, 0) as connection_minutes_before, coalesce(u.participant_minutes, 0) as participant_minutes_before,
                coalesce(u.first_day, least(f.first_day, min(d.day) over (partition by d.session_id))) as first_day,
                d.day < f.first_day or coalesce(u.participants, 0) + d.participants = 0 or u.participants = 0 as stirred
         from session_day d
+        join session_seen s on s.session_id = d.session_id
         left join lateral (select o.* from rollcall.session_usage_day o
                            where o.session_id = d.session_id and o.day = d.day offset 0) u on true
         left join lateral (select min(o.first_day) as first_day from rollcall.session_usage_day o
@@ -219,9 +286,10 @@ begin
     ), write_meetings as (
         insert into rollcall.session_usage_day as u
             (session_id, day, tenant_id, first_day, first_at, last_at, participants, covered_us, connections, connected_us,
-             uncertainty_us, whole_seconds, connection_minutes, participant_minutes)
+             uncertainty_us, whole_seconds, connection_minutes, participant_minutes, quarters)
         select m.session_id, m.day, m.tenant_id, m.first_day, m.starts_at, m.ends_at, m.participants, m.covered_us,
-               m.connections, m.connected_us, m.uncertainty_us, m.whole_seconds, m.connection_minutes, m.participant_minutes
+               m.connections, m.connected_us, m.uncertainty_us, m.whole_seconds, m.connection_minutes, m.participant_minutes,
+               m.quarters
         from meeting m order by m.session_id, m.day
         on conflict (session_id, day) do update
         set first_at = least(u.first_at, excluded.first_at),
@@ -233,7 +301,8 @@ begin
             uncertainty_us = u.uncertainty_us + excluded.uncertainty_us,
             whole_seconds = u.whole_seconds + excluded.whole_seconds,
             connection_minutes = u.connection_minutes + excluded.connection_minutes,
-            participant_minutes = u.participant_minutes + excluded.participant_minutes
+            participant_minutes = u.participant_minutes + excluded.participant_minutes,
+            quarters = excluded.quarters
     ), begun as (
         -- Taken away where it was and added where it is now: the first moment of a session day may have become an earlier one.
         select x.tenant_id, date_bin('15 minutes', x.first_at, 'epoch') as bucket, x.sign,
@@ -253,38 +322,82 @@ begin
                      m.connection_minutes_before + m.connection_minutes,
                      m.participant_minutes_before + m.participant_minutes
               from meeting m) x
-    ), count_quarters as (
-        insert into rollcall.usage_15m as u
-            (tenant_id, bucket, shard, covered_us, connected_us, joins, present, begun_sessions, begun_participants,
-             begun_connections, begun_connected_us, begun_covered_us, begun_uncertainty_us, begun_whole_seconds,
-             begun_connection_minutes, begun_participant_minutes, begun_session_minutes)
-        select x.tenant_id, x.bucket, p_shard, sum(x.covered_us), sum(x.connected_us), sum(x.joins),
-               coalesce(min(x.present), array_fill(0, array[15])), sum(x.begun_sessions), sum(x.begun_participants),
-               sum(x.begun_connections), sum(x.begun_connected_us), sum(x.begun_covered_us), sum(x.begun_uncertainty_us),
-               sum(x.begun_whole_seconds), sum(x.begun_connection_minutes), sum(x.begun_participant_minutes),
-               sum(x.begun_session_minutes)
-        from (select q.tenant_id, q.bucket, q.covered_us, q.connected_us, q.joins, q.present, 0 as begun_sessions,
-                     0 as begun_participants, 0 as begun_connections, 0 as begun_connected_us, 0 as begun_covered_us,
-                     0 as begun_uncertainty_us, 0 as begun_whole_seconds, 0 as begun_connection_minutes,
-                     0 as begun_participant_minutes, 0 as begun_session_minutes
+    ), quarter_sum as materialized (
+        select x.tenant_id, x.bucket, sum(x.covered_us) as covered_us, sum(x.connected_us) as connected_us,
+               sum(x.joins) as joins, sum(x.connections_carried) as connections_carried,
+               sum(x.uncertainty_us) as uncertainty_us, coalesce(min(x.present), array_fill(0, array[15])) as present,
+               sum(x.sessions_new) as sessions_new, sum(x.sessions_carried) as sessions_carried,
+               sum(x.participants_new) as participants_new, sum(x.participants_carried) as participants_carried,
+               sum(x.begun_sessions) as begun_sessions, sum(x.begun_participants) as begun_participants,
+               sum(x.begun_connections) as begun_connections, sum(x.begun_connected_us) as begun_connected_us,
+               sum(x.begun_covered_us) as begun_covered_us, sum(x.begun_uncertainty_us) as begun_uncertainty_us,
+               sum(x.begun_whole_seconds) as begun_whole_seconds, sum(x.begun_connection_minutes) as begun_connection_minutes,
+               sum(x.begun_participant_minutes) as begun_participant_minutes,
+               sum(x.begun_session_minutes) as begun_session_minutes
+        from (select q.tenant_id, q.bucket, q.covered_us, q.connected_us, q.joins, q.carried as connections_carried,
+                     q.uncertainty_us, q.present, 0 as sessions_new, 0 as sessions_carried, 0 as participants_new,
+                     0 as participants_carried, 0 as begun_sessions, 0 as begun_participants, 0 as begun_connections,
+                     0 as begun_connected_us, 0 as begun_covered_us, 0 as begun_uncertainty_us, 0 as begun_whole_seconds,
+                     0 as begun_connection_minutes, 0 as begun_participant_minutes, 0 as begun_session_minutes
               from quarter q
               union all
-              select b.tenant_id, b.bucket, 0, 0, 0, null, sum(b.sign * b.sessions), sum(b.sign * b.participants),
-                     sum(b.sign * b.connections), sum(b.sign * b.connected_us), sum(b.sign * b.covered_us),
-                     sum(b.sign * b.uncertainty_us), sum(b.sign * b.whole_seconds), sum(b.sign * b.connection_minutes),
-                     sum(b.sign * b.participant_minutes), sum(b.sign * ((b.covered_us + 59999999) / 60000000))
+              select a.tenant_id, a.bucket, 0, 0, 0, 0, 0, null, a.sessions, 0, a.participants, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+              from arrival a where a.since is null
+              union all
+              select c.tenant_id, c.bucket, 0, 0, 0, 0, 0, null, 0, c.sessions, 0, c.participants, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+              from carried c
+              union all
+              select b.tenant_id, b.bucket, 0, 0, 0, 0, 0, null, 0, 0, 0, 0, sum(b.sign * b.sessions),
+                     sum(b.sign * b.participants), sum(b.sign * b.connections), sum(b.sign * b.connected_us),
+                     sum(b.sign * b.covered_us), sum(b.sign * b.uncertainty_us), sum(b.sign * b.whole_seconds),
+                     sum(b.sign * b.connection_minutes), sum(b.sign * b.participant_minutes),
+                     sum(b.sign * ((b.covered_us + 59999999) / 60000000))
               from begun b group by b.tenant_id, b.bucket) x
         group by x.tenant_id, x.bucket
-        order by x.tenant_id, x.bucket
+    ), count_total as (
+        insert into rollcall.total_15m as u
+            (bucket, shard, covered_us, joins, participants_new, participants_carried, present)
+        select q.bucket, p_shard, sum(q.covered_us), sum(q.joins), sum(q.participants_new), sum(q.participants_carried),
+               array[sum(q.present[1]), sum(q.present[2]), sum(q.present[3]), sum(q.present[4]), sum(q.present[5]),
+                 sum(q.present[6]), sum(q.present[7]), sum(q.present[8]), sum(q.present[9]), sum(q.present[10]),
+                 sum(q.present[11]), sum(q.present[12]), sum(q.present[13]), sum(q.present[14]), sum(q.present[15])]::integer[]
+        from quarter_sum q group by q.bucket order by q.bucket
+        on conflict (bucket, shard) do update
+        set covered_us = u.covered_us + excluded.covered_us,
+            joins = u.joins + excluded.joins,
+            participants_new = u.participants_new + excluded.participants_new,
+            participants_carried = u.participants_carried + excluded.participants_carried,
+            present = array[u.present[1] + excluded.present[1], u.present[2] + excluded.present[2], u.present[3] + excluded.present[3],
+                         u.present[4] + excluded.present[4], u.present[5] + excluded.present[5], u.present[6] + excluded.present[6],
+                         u.present[7] + excluded.present[7], u.present[8] + excluded.present[8], u.present[9] + excluded.present[9],
+                         u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
+                         u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]]
+    ), count_quarters as (
+        insert into rollcall.usage_15m as u
+            (tenant_id, bucket, shard, covered_us, connected_us, joins, connections_carried, uncertainty_us, present,
+             sessions_new, sessions_carried, participants_new, participants_carried, begun_sessions, begun_participants,
+             begun_connections, begun_connected_us, begun_covered_us, begun_uncertainty_us, begun_whole_seconds,
+             begun_connection_minutes, begun_participant_minutes, begun_session_minutes)
+        select q.tenant_id, q.bucket, p_shard, q.covered_us, q.connected_us, q.joins, q.connections_carried, q.uncertainty_us,
+               q.present, q.sessions_new, q.sessions_carried, q.participants_new, q.participants_carried, q.begun_sessions,
+               q.begun_participants, q.begun_connections, q.begun_connected_us, q.begun_covered_us, q.begun_uncertainty_us,
+               q.begun_whole_seconds, q.begun_connection_minutes, q.begun_participant_minutes, q.begun_session_minutes
+        from quarter_sum q order by q.tenant_id, q.bucket
         on conflict (tenant_id, bucket, shard) do update
         set covered_us = u.covered_us + excluded.covered_us,
             connected_us = u.connected_us + excluded.connected_us,
             joins = u.joins + excluded.joins,
+            connections_carried = u.connections_carried + excluded.connections_carried,
+            uncertainty_us = u.uncertainty_us + excluded.uncertainty_us,
             present = array[u.present[1] + excluded.present[1], u.present[2] + excluded.present[2], u.present[3] + excluded.present[3],
                          u.present[4] + excluded.present[4], u.present[5] + excluded.present[5], u.present[6] + excluded.present[6],
                          u.present[7] + excluded.present[7], u.present[8] + excluded.present[8], u.present[9] + excluded.present[9],
                          u.present[10] + excluded.present[10], u.present[11] + excluded.present[11], u.present[12] + excluded.present[12],
                          u.present[13] + excluded.present[13], u.present[14] + excluded.present[14], u.present[15] + excluded.present[15]],
+            sessions_new = u.sessions_new + excluded.sessions_new,
+            sessions_carried = u.sessions_carried + excluded.sessions_carried,
+            participants_new = u.participants_new + excluded.participants_new,
+            participants_carried = u.participants_carried + excluded.participants_carried,
             begun_sessions = u.begun_sessions + excluded.begun_sessions,
             begun_participants = u.begun_participants + excluded.begun_participants,
             begun_connections = u.begun_connections + excluded.begun_connections,
@@ -404,6 +517,77 @@ begin
             begun_connection_minutes = excluded.begun_connection_minutes,
             begun_participant_minutes = excluded.begun_participant_minutes,
             begun_session_minutes = excluded.begun_session_minutes;
+    end if;
+    -- Rows from before it was known who was there in which quarters.
+    if exists (select from rollcall.participant_coverage c where c.quarters is null) then
+        lock table rollcall.participant_coverage in share row exclusive mode;
+        update rollcall.participant_coverage c
+        set quarters = coalesce(
+            (select range_agg(tstzrange(date_bin('15 minutes', o.connected_at, 'epoch'),
+                                        date_bin('15 minutes', greatest(o.connected_at, o.disconnected_at - interval '1 microsecond'),
+                                                 'epoch') + interval '15 minutes'))
+             from rollcall.participation_spans o
+             where o.session_id = c.session_id and o.participant_id = c.participant_id
+               and o.disconnected_at >= c.day::timestamp at time zone 'UTC')
+            * tstzmultirange(tstzrange(c.day::timestamp at time zone 'UTC', (c.day + 1)::timestamp at time zone 'UTC')), '{}');
+        update rollcall.session_usage_day u
+        set quarters = (select coalesce(range_agg(r), '{}')
+                        from (select unnest(c.quarters) as r from rollcall.participant_coverage c
+                              where c.session_id = u.session_id and c.day = u.day) x);
+        with stretch as materialized (
+            select x.*, lag(upper(x.r)) over (partition by x.session_id, x.participant_id order by x.r) - interval '15 minutes' as since
+            from (select c.tenant_id, c.session_id, c.participant_id, 0 as sessions, 1 as participants,
+                         unnest(range_agg(c.r)) as r
+                  from (select o.*, unnest(o.quarters) as r from rollcall.participant_coverage o) c
+                  group by c.tenant_id, c.session_id, c.participant_id
+                  union all
+                  select c.tenant_id, c.session_id, null, 1, 0, unnest(range_agg(c.r))
+                  from (select o.*, unnest(o.quarters) as r from rollcall.session_usage_day o) c
+                  group by c.tenant_id, c.session_id) x
+        ), returned as (
+            insert into rollcall.usage_returns (tenant_id, bucket, since, shard, sessions, participants)
+            select s.tenant_id, lower(s.r), s.since, -1, sum(s.sessions), sum(s.participants)
+            from stretch s where s.since is not null group by s.tenant_id, lower(s.r), s.since
+        ), quarter as materialized (
+            select x.tenant_id, x.bucket, sum(x.carried) as carried, sum(x.uncertainty_us) as uncertainty_us,
+                   sum(x.sessions_new) as sessions_new, sum(x.sessions_carried) as sessions_carried,
+                   sum(x.participants_new) as participants_new, sum(x.participants_carried) as participants_carried
+            from (select s.tenant_id, lower(s.r) as bucket, 0 as carried, 0 as uncertainty_us, s.sessions as sessions_new,
+                         0 as sessions_carried, s.participants as participants_new, 0 as participants_carried
+                  from stretch s where s.since is null
+                  union all
+                  select s.tenant_id, generate_series(lower(s.r) + interval '15 minutes', upper(s.r) - interval '15 minutes',
+                                                      interval '15 minutes'),
+                         0, 0, 0, s.sessions, 0, s.participants
+                  from stretch s
+                  union all
+                  select o.tenant_id, o.bucket, (o.connected_at < o.bucket)::integer,
+                         case when o.disconnected_at <= o.bucket + interval '15 minutes' then o.uncertainty_us else 0 end, 0, 0, 0, 0
+                  from (select p.*, generate_series(date_bin('15 minutes', p.connected_at, 'epoch'),
+                                                    greatest(p.connected_at, p.disconnected_at - interval '1 microsecond'),
+                                                    interval '15 minutes') as bucket
+                        from rollcall.participation_spans p where p.disconnected_at is not null) o) x
+            group by x.tenant_id, x.bucket
+        ), total as (
+            insert into rollcall.total_15m as u (bucket, shard, covered_us, joins, participants_new, participants_carried, present)
+            select q.bucket, coalesce((select min(t.shard) from rollcall.total_15m t where t.bucket = q.bucket), -1), 0, 0,
+                   sum(q.participants_new), sum(q.participants_carried), array_fill(0, array[15])
+            from quarter q group by q.bucket order by q.bucket
+            on conflict (bucket, shard) do update
+            set participants_new = excluded.participants_new, participants_carried = excluded.participants_carried
+        )
+        insert into rollcall.usage_15m as u
+            (tenant_id, bucket, shard, covered_us, connected_us, joins, connections_carried, uncertainty_us, present,
+             sessions_new, sessions_carried, participants_new, participants_carried)
+        select q.tenant_id, q.bucket,
+               coalesce((select min(t.shard) from rollcall.usage_15m t where t.tenant_id = q.tenant_id and t.bucket = q.bucket), -1),
+               0, 0, 0, q.carried, q.uncertainty_us, array_fill(0, array[15]), q.sessions_new, q.sessions_carried,
+               q.participants_new, q.participants_carried
+        from quarter q order by q.tenant_id, q.bucket
+        on conflict (tenant_id, bucket, shard) do update
+        set connections_carried = excluded.connections_carried, uncertainty_us = excluded.uncertainty_us,
+            sessions_new = excluded.sessions_new, sessions_carried = excluded.sessions_carried,
+            participants_new = excluded.participants_new, participants_carried = excluded.participants_carried;
     end if;
 end
 $$;

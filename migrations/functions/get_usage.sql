@@ -1,8 +1,9 @@
 -- Usage of a tenant by day, session or participant, or of tenants as wholes. Rounding happens once in each row of the
 -- answer: a connection over midnight is two connections when grouped by day.
 --
--- Whole days (UTC) come out of usage_day, so that they cost the same however busy they were; other days, and the tenant as a
--- whole, out of the quarters of an hour, and session by session only where one crosses a bound (usage_stays); what names sessions or participants, or has a grace, out of participant_coverage
+-- Days and the tenant as a whole, exact, are differences of sums (usage_flows): they cost the same however busy it was. Rounded,
+-- whole days (UTC) come out of usage_day, and other periods out of the quarters of an hour and session by session where one
+-- crosses a bound (usage_stays). What names sessions or participants, or has a grace, comes out of participant_coverage
 -- (usage_parts). What open connections add to whole days until now is the difference of two looks at their sessions, with
 -- and without the open ones.
 drop function if exists rollcall.get_usage(uuid, timestamptz, timestamptz, text, text, text);
@@ -60,6 +61,19 @@ begin
         into v_bounds, v_days from rollcall.time_buckets('day', p_tz, p_from, p_to) d;
     end if;
     v_last := cardinality(v_bounds) - 1;
+    if p_rounding = 'exact' and v_grace = interval '0' and p_group in ('day', 'tenant') then
+        return query
+        select p_tenant_id, v_days[f.bucket], null::uuid, null::uuid, null::text, f.sessions, f.participants, f.connections,
+               f.connected_us / 1000000.0, f.covered_us / 1000000.0, (f.connected_us - f.covered_us) / 1000000.0,
+               f.covered_us / 1000000.0, f.uncertainty_us / 1000000.0, f.is_open, coalesce(a.us, 0) / 1000000,
+               w.complete_through
+        from rollcall.usage_flows(p_tenant_id, v_bounds, rollcall.open_sessions(p_tenant_id, p_from, p_to)) f
+        left join (select x.bucket, sum(x.us) as us from rollcall.adjustments_in(p_tenant_id, v_bounds) x group by x.bucket) a
+            on a.bucket = f.bucket
+        cross join rollcall.get_billing_watermark() w
+        order by f.bucket;
+        return;
+    end if;
     v_by_stays := p_group in ('day', 'tenant') and v_grace = interval '0';
     v_flat := v_last + 1;
     v_flat_to := v_last;
@@ -134,7 +148,6 @@ begin
         select s.bucket + s.shift, null, null, s.sessions, s.participants, s.connections, s.connected_us, s.covered_us,
                s.covered_us,
                case p_rounding
-                   when 'exact' then s.covered_us::numeric / 1000000
                    when 'second' then s.whole_seconds
                    when 'minute_per_connection' then s.connection_minutes
                    when 'minute_per_participant' then s.participant_minutes
@@ -146,7 +159,6 @@ begin
         select v_flat + (u.day - v_days[v_flat]), null, null, sum(u.sessions), sum(u.participants), sum(u.connections),
                sum(u.connected_us), sum(u.covered_us), sum(u.covered_us),
                case p_rounding
-                   when 'exact' then sum(u.covered_us) / 1000000
                    when 'second' then sum(u.whole_seconds)
                    when 'minute_per_connection' then sum(u.connection_minutes)
                    when 'minute_per_participant' then sum(u.participant_minutes)
@@ -164,21 +176,15 @@ begin
         from summed s group by s.bucket, s.session_id, s.participant_id
         having sum(s.participants) <> 0
     ), adjustment as (
-        select b.bucket, case when p_group in ('session', 'participant') then a.session_id end as session_id,
-               case when p_group = 'participant' then a.participant_id end as participant_id,
-               sum(sign(a.delta_us::numeric) * rollcall.us_between(greatest(a.starts_at, v_bounds[b.bucket]),
-                                                          least(a.ends_at, v_bounds[b.bucket + 1]))) as us
-        from rollcall.billing_adjustments a,
-             lateral generate_series(greatest(1, width_bucket(a.starts_at, v_bounds)),
-                                     least(v_last, width_bucket(a.ends_at - interval '1 microsecond', v_bounds)))
-                 as b (bucket)
-        where a.tenant_id = p_tenant_id and a.starts_at < p_to and a.ends_at > p_from
+        select a.bucket, case when p_group in ('session', 'participant') then a.session_id end as session_id,
+               case when p_group = 'participant' then a.participant_id end as participant_id, sum(a.us) as us
+        from rollcall.adjustments_in(p_tenant_id, v_bounds) a
         group by 1, 2, 3
     )
     select p_tenant_id, v_days[t.bucket], t.session_id, t.participant_id, p.identity, t.sessions::bigint,
            t.participants::bigint, t.connections::bigint, t.connected_us / 1000000.0, t.billable_us / 1000000.0,
            (t.connected_us - t.covered_us) / 1000000.0, t.units, t.uncertainty_us / 1000000.0, t.is_open,
-           coalesce(a.us, 0)::numeric / 1000000, w.complete_through
+           coalesce(a.us, 0) / 1000000, w.complete_through
     from total t
     left join adjustment a on a.bucket = t.bucket and a.session_id is not distinct from t.session_id
         and a.participant_id is not distinct from t.participant_id

@@ -1,5 +1,5 @@
--- One row for each tenant with usage in the period. Exact, without a grace and over at least a whole day (UTC) for all at once
--- (usage_totals); all else tenant by tenant.
+-- One row for each tenant with usage in the period. Exact and without a grace for all at once (usage_flows); all else tenant by
+-- tenant.
 drop function if exists rollcall.get_usage_of_tenants(timestamptz, timestamptz, text, interval);
 
 create function rollcall.get_usage_of_tenants(p_from timestamptz, p_to timestamptz, p_rounding text, p_grace interval)
@@ -11,31 +11,21 @@ create function rollcall.get_usage_of_tenants(p_from timestamptz, p_to timestamp
     set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
-    v_has_day boolean := date_bin('24 hours', p_from + interval '24 hours' - interval '1 microsecond', 'epoch')
-                         < date_bin('24 hours', p_to, 'epoch');
-    v_slow uuid[];
-    v_has_others boolean;
+    v_slow uuid[] := array(select t.tenant_id from rollcall.tenants t
+                           where p_rounding <> 'exact' or coalesce(p_grace, t.reconnect_grace) > interval '0');
 begin
-    v_slow := array(select t.tenant_id from rollcall.tenants t
-                    where p_rounding <> 'exact' or not v_has_day or coalesce(p_grace, t.reconnect_grace) > interval '0');
-    v_has_others := exists (select from rollcall.tenants t where t.tenant_id <> all (v_slow));
     return query
-    with total as (
-        select u.* from rollcall.usage_totals(null, p_from, p_to, rollcall.open_sessions(null, p_from, p_to)) u
-        where v_has_others and u.tenant_id <> all (v_slow) and u.participants <> 0
-    )
     select u.* from unnest(v_slow) as t (tenant_id),
          lateral rollcall.get_usage(t.tenant_id, p_from, p_to, 'tenant', 'UTC', p_rounding, p_grace) u
     union all
-    select t.tenant_id, null::date, null::uuid, null::uuid, null::text, t.sessions, t.participants, t.connections,
-           t.connected_us / 1000000.0, t.covered_us / 1000000.0, (t.connected_us - t.covered_us) / 1000000.0,
-           t.covered_us / 1000000.0, t.uncertainty_us / 1000000.0, t.is_open,
-           (select coalesce(sum(sign(a.delta_us::numeric) * rollcall.us_between(greatest(a.starts_at, p_from), least(a.ends_at, p_to))), 0)
-                       / 1000000
-            from rollcall.billing_adjustments a
-            where a.tenant_id = t.tenant_id and a.starts_at < p_to and a.ends_at > p_from),
-           w.complete_through
-    from total t cross join rollcall.get_billing_watermark() w
+    select f.tenant_id, null::date, null::uuid, null::uuid, null::text, f.sessions, f.participants, f.connections,
+           f.connected_us / 1000000.0, f.covered_us / 1000000.0, (f.connected_us - f.covered_us) / 1000000.0,
+           f.covered_us / 1000000.0, f.uncertainty_us / 1000000.0, f.is_open, coalesce(a.us, 0) / 1000000, w.complete_through
+    from rollcall.usage_flows(null, array[p_from, p_to], rollcall.open_sessions(null, p_from, p_to)) f
+    left join (select x.tenant_id, sum(x.us) as us from rollcall.adjustments_in(null, array[p_from, p_to]) x group by x.tenant_id) a
+        on a.tenant_id = f.tenant_id
+    cross join rollcall.get_billing_watermark() w
+    where exists (select from rollcall.tenants t where t.tenant_id <> all (v_slow)) and f.tenant_id <> all (v_slow)
     order by 1;
 end
 $$;

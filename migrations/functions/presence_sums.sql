@@ -12,7 +12,7 @@ drop function if exists rollcall.presence_sums(uuid, timestamptz[], uuid[]);
 create function rollcall.presence_sums(p_tenant_id uuid, p_bounds timestamptz[], p_open uuid[])
     returns table (bucket integer, covered_us bigint, peak bigint)
     language plpgsql stable set search_path = pg_catalog, pg_temp
-    set jit = off set plan_cache_mode = force_generic_plan as $$
+    set jit = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_last integer := cardinality(p_bounds) - 1;
@@ -32,18 +32,18 @@ begin
           and u.day between (v_from at time zone 'UTC')::date and (v_to at time zone 'UTC')::date);
     return query
     with quarter as (
-        select u.bucket as at, u.covered_us, u.joins, u.present from rollcall.usage_15m u
+        select u.bucket as at, u.covered_us, u.joins, u.present, u.present_max from rollcall.usage_15m u
         where p_tenant_id is not null and u.tenant_id = p_tenant_id
           and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to
         union all
-        select u.bucket, u.covered_us, u.joins, u.present from rollcall.total_15m u
+        select u.bucket, u.covered_us, u.joins, u.present, u.present_max from rollcall.total_15m u
         where p_tenant_id is null and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to
-    ), piece as (
-        select width_bucket(q.at, p_bounds) as bucket, q.at, q.covered_us, 0 as open_us, q.joins, q.present
+    ), piece as materialized (
+        select width_bucket(q.at, p_bounds) as bucket, q.at, q.covered_us, 0 as open_us, q.joins, q.present, q.present_max
         from quarter q where not v_cuts
         union all
         -- A quarter that a bound cuts is in the bucket before and in the one after.
-        select b.bucket, q.at, q.covered_us, 0, q.joins, q.present
+        select b.bucket, q.at, q.covered_us, 0, q.joins, q.present, q.present_max
         from quarter q,
              lateral generate_series(
                  greatest(1, width_bucket(q.at, p_bounds)),
@@ -51,28 +51,30 @@ begin
         where v_cuts
         union all
         -- What is open is cut to the bucket already.
-        select n, o.bucket, 0, o.covered_us, o.joins, o.present
+        select n, o.bucket, 0, o.covered_us, o.joins, o.present, null
         from generate_series(1, v_last) as n, lateral rollcall.open_minutes(p_open, p_bounds[n], p_bounds[n + 1]) o
         where p_bounds[n + 1] > v_open_from
     ), placed as materialized (
         select p.bucket, p.at,
                p.at >= p_bounds[p.bucket] and p.at + interval '15 minutes' <= p_bounds[p.bucket + 1] as is_whole,
-               sum(p.covered_us) as covered_us, sum(p.open_us) as open_us, sum(p.present[1]) + sum(p.joins) as possible, array[
-            sum(p.present[1]), sum(p.present[2]), sum(p.present[3]), sum(p.present[4]), sum(p.present[5]),
-            sum(p.present[6]), sum(p.present[7]), sum(p.present[8]), sum(p.present[9]), sum(p.present[10]),
-            sum(p.present[11]), sum(p.present[12]), sum(p.present[13]), sum(p.present[14]), sum(p.present[15])] as present
+               sum(p.present[1] + p.joins::integer) as possible,
+               case when count(*) = 1 then min(p.present_max) end as highest
         from piece p group by p.bucket, p.at
     ), minutes as materialized (
-        select p.bucket, p.at, p.possible,
-               case when p.is_whole
-                    then greatest(p.present[1], p.present[2], p.present[3], p.present[4], p.present[5],
-                                  p.present[6], p.present[7], p.present[8], p.present[9], p.present[10],
-                                  p.present[11], p.present[12], p.present[13], p.present[14], p.present[15])
-                    -- A quarter that a bound cuts: those of its minutes that lie inside.
-                    else (select max(n) from unnest(p.present) with ordinality as m (n, minute)
-                          where p.at + (minute - 1) * interval '1 minute' >= p_bounds[p.bucket]
-                            and p.at + (minute - 1) * interval '1 minute' < p_bounds[p.bucket + 1]) end as highest
-        from placed p
+        select p.bucket, p.at, p.possible, p.highest from placed p where p.is_whole and p.highest is not null
+        union all
+        -- Minute by minute where several counted, or a bound leaves some minutes out.
+        select x.bucket, x.at, x.possible,
+               (select max(m.n) from unnest(x.present) with ordinality as m (n, minute)
+                where x.is_whole or (x.at + (m.minute - 1) * interval '1 minute' >= p_bounds[x.bucket]
+                                     and x.at + (m.minute - 1) * interval '1 minute' < p_bounds[x.bucket + 1]))
+        from (select g.bucket, g.at, g.is_whole, g.possible, array[
+                  sum(p.present[1]), sum(p.present[2]), sum(p.present[3]), sum(p.present[4]), sum(p.present[5]),
+                  sum(p.present[6]), sum(p.present[7]), sum(p.present[8]), sum(p.present[9]), sum(p.present[10]),
+                  sum(p.present[11]), sum(p.present[12]), sum(p.present[13]), sum(p.present[14]), sum(p.present[15])] as present
+              from placed g join piece p using (bucket, at)
+              where not g.is_whole or g.highest is null
+              group by g.bucket, g.at, g.is_whole, g.possible) x
     ), highest as materialized (
         select m.bucket, coalesce(max(m.highest), 0) as peak from minutes m group by m.bucket
     ), busiest as materialized (
@@ -114,7 +116,9 @@ begin
     select x.bucket, sum(x.covered_us)::bigint, max(x.peak)::bigint
     from (select n as bucket, 0 as covered_us, 0 as peak from generate_series(1, v_last) as n
           union all
-          select p.bucket, sum(case when p.is_whole then p.covered_us else 0 end + p.open_us), 0 from placed p group by p.bucket
+          select p.bucket, sum(case when p.at >= p_bounds[p.bucket] and p.at + interval '15 minutes' <= p_bounds[p.bucket + 1]
+                                    then p.covered_us else 0 end + p.open_us), 0
+          from piece p group by p.bucket
           union all
           select m.bucket, m.covered_us, 0 from measured m
           union all

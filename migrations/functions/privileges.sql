@@ -56,7 +56,7 @@ declare
         'sessions', 'participants', 'participation_spans', 'participant_coverage', 'billing_statements',
         'billing_adjustments', 'node_epochs', 'tenant_logins'];
     c_billing constant text[] := array[
-        'session_usage_day', 'usage_15m', 'total_15m', 'usage_day', 'session_stats_day', 'session_durations_day',
+        'session_usage_day', 'usage_15m', 'total_15m', 'usage_day', 'usage_returns', 'session_stats_day', 'session_durations_day',
         'total_durations_day', 'usage_sinks', 'usage_sink_cells', 'usage_outbox'];
     c_auditor constant text[] := array[
         'session_audit_log', 'evidence_marks', 'refused_records', 'audit_log_all', 'audit_batches', 'audit_log_identity',
@@ -71,8 +71,9 @@ declare
     c_functions_billing constant text[] := array[
         'get_session_billing_data', 'get_usage', 'get_session_analytics', 'usage_slices', 'usage_event_id',
         -- Used by these.
-        'get_usage_of_tenants', 'usage_parts', 'sessions_crossing', 'usage_stays', 'usage_totals', 'usage_pieces',
-        'open_sessions', 'round_usage', 'session_outcomes', 'count_participants', 'open_minutes', 'quarter_peaks', 'presence_sums'];
+        'get_usage_of_tenants', 'usage_parts', 'sessions_crossing', 'whole_quarters', 'sessions_in_cut_quarters', 'usage_stays',
+        'usage_flows', 'usage_pieces', 'adjustments_in', 'open_sessions', 'round_usage', 'session_outcomes',
+        'count_participants', 'open_minutes', 'quarter_peaks', 'presence_sums'];
     c_functions_auditor constant text[] := array[
         'verify_audit_chain', 'verify_audit_triggers', 'verify_audit_epoch', 'verify_audit_records',
         'verify_audit_checkpoints', 'audit_field', 'audit_leaf', 'audit_mark_leaf', 'audit_refused_leaf', 'audit_leaves',

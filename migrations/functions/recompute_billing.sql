@@ -46,6 +46,30 @@ begin
                sum(p.connection_minutes) as connection_minutes,
                sum((p.covered_us + 59999999) / 60000000) as participant_minutes
         from person p group by p.tenant_id, p.session_id, p.day
+    ), mark as (
+        -- Which quarters of an hour spans touch: of whoever was there on these days, all of them.
+        select s.tenant_id, s.session_id, s.participant_id,
+               tstzrange(date_bin('15 minutes', s.connected_at, 'epoch'),
+                         date_bin('15 minutes', greatest(s.connected_at, s.disconnected_at - interval '1 microsecond'), 'epoch')
+                             + interval '15 minutes') as quarters
+        from (select distinct x.session_id from span x) m join rollcall.participation_spans s using (session_id)
+        where s.disconnected_at is not null
+    ), stretch as materialized (
+        select x.*, lag(upper(x.r)) over (partition by x.session_id, x.participant_id order by x.r) is not null as is_return
+        from (select m.tenant_id, m.session_id, m.participant_id, 'participants' as who, unnest(range_agg(m.quarters)) as r
+              from mark m group by m.tenant_id, m.session_id, m.participant_id
+              union all
+              select m.tenant_id, m.session_id, null, 'sessions', unnest(range_agg(m.quarters))
+              from mark m group by m.tenant_id, m.session_id) x
+    ), seen as materialized (
+        select x.tenant_id, x.session_id, x.participant_id, x.who, x.how, (x.at at time zone 'UTC')::date as day, count(*) as quarters
+        from (select s.*, case when s.is_return then 'returned' else 'new' end as how, lower(s.r) as at from stretch s
+              union all
+              select s.*, 'carried', generate_series(lower(s.r) + interval '15 minutes', upper(s.r) - interval '15 minutes',
+                                                     interval '15 minutes')
+              from stretch s) x
+        where x.at >= v_from and x.at < v_to
+        group by 1, 2, 3, 4, 5, 6
     ), recomputed (what, tenant_id, session_id, participant_id, day, n) as (
         select v.what, p.tenant_id, p.session_id, p.participant_id, p.day, v.n
         from person p,
@@ -79,6 +103,7 @@ begin
                              ('usage_day.whole_seconds', d.whole_seconds),
                              ('usage_day.connection_minutes', d.connection_minutes),
                              ('usage_day.participant_minutes', d.participant_minutes),
+                             ('usage_15m.joins', d.connections - d.carried), ('usage_15m.uncertainty_us', d.uncertainty_us),
                              ('usage_15m.begun_participants', d.participants), ('usage_15m.begun_connections', d.connections),
                              ('usage_15m.begun_connected_us', d.connected_us), ('usage_15m.begun_covered_us', d.covered_us),
                              ('usage_15m.begun_uncertainty_us', d.uncertainty_us),
@@ -98,6 +123,24 @@ begin
         from (select p.tenant_id, p.day, sum(p.covered_us) as covered_us, sum(p.connected_us) as connected_us
               from person p group by p.tenant_id, p.day) p,
              lateral (values ('usage_15m.covered_us', p.covered_us), ('usage_15m.connected_us', p.connected_us)) as v (what, n)
+        union all
+        select 'usage_15m.connections_carried', s.tenant_id, null, null, (s.at at time zone 'UTC')::date, count(*)
+        from (select x.*, generate_series(date_bin('15 minutes', x.connected_at, 'epoch') + interval '15 minutes',
+                                          x.disconnected_at - interval '1 microsecond', interval '15 minutes') as at
+              from span x) s
+        where s.at >= v_from and s.at < v_to
+        group by s.tenant_id, (s.at at time zone 'UTC')::date
+        union all
+        select case s.how when 'returned' then 'usage_returns.' || s.who else 'usage_15m.' || s.who || '_' || s.how end,
+               s.tenant_id, null, null, s.day, sum(s.quarters)
+        from seen s group by s.who, s.how, s.tenant_id, s.day
+        union all
+        select 'total_15m.participants_' || s.how, null, null, null, s.day, sum(s.quarters)
+        from seen s where p_tenant_id is null and s.who = 'participants' and s.how <> 'returned' group by s.how, s.day
+        union all
+        select case s.who when 'participants' then 'participant_coverage.quarters' else 'session_usage_day.quarters' end,
+               s.tenant_id, s.session_id, s.participant_id, s.day, sum(s.quarters)
+        from seen s group by s.who, s.tenant_id, s.session_id, s.participant_id, s.day
         union all
         select 'total_15m.covered_us', null, null, null, p.day, sum(p.covered_us)
         from person p where p_tenant_id is null group by p.day
@@ -128,7 +171,10 @@ begin
                              ('participant_coverage.connected_us', c.connected_us),
                              ('participant_coverage.covered_us', c.covered_us),
                              ('participant_coverage.connection_minutes', c.connection_minutes),
-                             ('participant_coverage.uncertainty_us', c.uncertainty_us)) as v (what, n)
+                             ('participant_coverage.uncertainty_us', c.uncertainty_us),
+                             ('participant_coverage.quarters',
+                              (select sum(rollcall.us_between(lower(r), upper(r))) / 900000000 from unnest(c.quarters) as r)))
+                 as v (what, n)
         where (p_tenant_id is null or c.tenant_id = p_tenant_id) and c.day between v_day and v_last_day
         union all
         select v.what, u.tenant_id, u.session_id, null, u.day, v.n
@@ -140,7 +186,10 @@ begin
                              ('session_usage_day.uncertainty_us', u.uncertainty_us),
                              ('session_usage_day.whole_seconds', u.whole_seconds),
                              ('session_usage_day.connection_minutes', u.connection_minutes),
-                             ('session_usage_day.participant_minutes', u.participant_minutes)) as v (what, n)
+                             ('session_usage_day.participant_minutes', u.participant_minutes),
+                             ('session_usage_day.quarters',
+                              (select sum(rollcall.us_between(lower(r), upper(r))) / 900000000 from unnest(u.quarters) as r)))
+                 as v (what, n)
         where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.day between v_day and v_last_day
         union all
         select v.what, u.tenant_id, null, null, u.day, sum(v.n)
@@ -158,6 +207,11 @@ begin
         select v.what, u.tenant_id, null, null, (u.bucket at time zone 'UTC')::date, sum(v.n)
         from rollcall.usage_15m u,
              lateral (values ('usage_15m.covered_us', u.covered_us), ('usage_15m.connected_us', u.connected_us),
+                             ('usage_15m.joins', u.joins), ('usage_15m.connections_carried', u.connections_carried),
+                             ('usage_15m.uncertainty_us', u.uncertainty_us), ('usage_15m.sessions_new', u.sessions_new),
+                             ('usage_15m.sessions_carried', u.sessions_carried),
+                             ('usage_15m.participants_new', u.participants_new),
+                             ('usage_15m.participants_carried', u.participants_carried),
                              ('usage_15m.begun_sessions', u.begun_sessions),
                              ('usage_15m.begun_participants', u.begun_participants),
                              ('usage_15m.begun_connections', u.begun_connections),
@@ -171,9 +225,18 @@ begin
         where (p_tenant_id is null or u.tenant_id = p_tenant_id) and u.bucket >= v_from and u.bucket < v_to
         group by v.what, u.tenant_id, (u.bucket at time zone 'UTC')::date
         union all
-        select 'total_15m.covered_us', null, null, null, (u.bucket at time zone 'UTC')::date, sum(u.covered_us)
-        from rollcall.total_15m u where p_tenant_id is null and u.bucket >= v_from and u.bucket < v_to
-        group by (u.bucket at time zone 'UTC')::date
+        select v.what, r.tenant_id, null, null, (r.bucket at time zone 'UTC')::date, sum(v.n)
+        from rollcall.usage_returns r,
+             lateral (values ('usage_returns.sessions', r.sessions), ('usage_returns.participants', r.participants)) as v (what, n)
+        where (p_tenant_id is null or r.tenant_id = p_tenant_id) and r.bucket >= v_from and r.bucket < v_to
+        group by v.what, r.tenant_id, (r.bucket at time zone 'UTC')::date
+        union all
+        select v.what, null, null, null, (u.bucket at time zone 'UTC')::date, sum(v.n)
+        from rollcall.total_15m u,
+             lateral (values ('total_15m.covered_us', u.covered_us), ('total_15m.participants_new', u.participants_new),
+                             ('total_15m.participants_carried', u.participants_carried)) as v (what, n)
+        where p_tenant_id is null and u.bucket >= v_from and u.bucket < v_to
+        group by v.what, (u.bucket at time zone 'UTC')::date
         union all
         select v.what, d.tenant_id, null, null, d.day, sum(v.n)
         from rollcall.session_stats_day d,
@@ -194,7 +257,7 @@ begin
               union all
               select r.what, r.tenant_id, r.session_id, r.participant_id, r.day, 0, r.n from recomputed r) x
         group by x.what, x.tenant_id, x.session_id, x.participant_id, x.day
-        having sum(x.stored) <> sum(x.recomputed)
+        having coalesce(sum(x.stored), 0) <> sum(x.recomputed)
     )
     select c.what, c.session_id, c.participant_id, c.day, c.stored::bigint, c.recomputed::bigint,
            (c.stored - c.recomputed)::bigint

@@ -1,7 +1,7 @@
 -- How the sessions of each bucket went; bucket n lies between bounds n and n+1. Whole days (UTC) come out of session_stats_day
--- and the histograms, the rest of a bucket out of sessions. Percentiles are exact: of a bucket without a whole day all durations
--- are put in order; for others the histogram says in which bin the wanted session lies and which of the bin it is, and an index
--- finds it there.
+-- and the histograms; what a bucket has more or less than the days between the midnights next to its bounds, and short buckets
+-- as wholes, out of sessions. Percentiles are exact: of a bucket without days all durations are put in order; for others the
+-- histogram says in which bin the wanted session lies and which of the bin it is, and an index finds it there.
 --
 -- Runs as the owner, because row-level security may not use that index: its expression is not leakproof, so it would be
 -- asked only of rows that the policy let through, one by one. Whoever is narrowed to a tenant gets that tenant here too.
@@ -12,46 +12,56 @@ create function rollcall.session_outcomes(p_tenant_id uuid, p_bounds timestamptz
     returns table (bucket integer, started bigint, completed bigint, idle bigint, max_duration bigint, abandoned bigint,
                    no_shows bigint, timed bigint, duration_us bigint, p50_us bigint, p95_us bigint, max_us bigint)
     language plpgsql stable security definer set search_path = pg_catalog, pg_temp
-    set jit = off set plan_cache_mode = force_generic_plan as $$
+    set jit = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_last integer := cardinality(p_bounds) - 1;
-    v_day date := (p_bounds[1] at time zone 'UTC')::date;
-    v_day_to date := (p_bounds[cardinality(p_bounds)] at time zone 'UTC')::date;
-    -- The bucket in which each day from v_day on lies as a whole; null where a bound cuts it.
+    -- The midnight (UTC) next to each bound.
+    v_nights timestamptz[] := array(select date_bin('24 hours', b.at + interval '12 hours', 'epoch')
+                                    from unnest(p_bounds) with ordinality as b (at, n) order by b.n);
+    v_day date := (v_nights[1] at time zone 'UTC')::date;
+    v_day_to date := (v_nights[cardinality(v_nights)] at time zone 'UTC')::date;
+    -- Whether a bucket is put together of days: where the rest that is looked at one by one is less than the bucket.
+    v_by_day boolean[] := array(
+        select p_bounds[n + 1] - p_bounds[n]
+                   > greatest(p_bounds[n] - v_nights[n], v_nights[n] - p_bounds[n])
+                     + greatest(p_bounds[n + 1] - v_nights[n + 1], v_nights[n + 1] - p_bounds[n + 1])
+        from generate_series(1, v_last) as n order by n);
+    -- The bucket of each day from v_day on; null where its bucket is not put together of days.
     v_bucket_of integer[];
 begin
     p_tenant_id := coalesce(rollcall.scope_tenant_id(), p_tenant_id);
     v_bucket_of := array(
-        select case when b.bucket >= 1 and d.at + interval '24 hours' <= p_bounds[b.bucket + 1] then b.bucket end
-        from (select (v_day + n)::timestamp at time zone 'UTC' as at from generate_series(0, v_day_to - v_day - 1) as n) d,
-             lateral (select width_bucket(d.at, p_bounds) as bucket) b
-        order by d.at);
+        select case when v_by_day[d.bucket] then d.bucket end
+        from (select n, width_bucket((v_day + n)::timestamp at time zone 'UTC', v_nights) as bucket
+              from generate_series(0, v_day_to - v_day - 1) as n) d
+        order by d.n);
     return query
     with tenant as materialized (
         -- Tenant by tenant, because that is how the indexes on times go.
         select p_tenant_id as tenant_id where p_tenant_id is not null
         union all
         select t.tenant_id from rollcall.tenants t where p_tenant_id is null
-    ), period as materialized (
-        select n as bucket, p_bounds[n] as from_at, p_bounds[n + 1] as to_at,
-               case when d.from_at < d.to_at then d.from_at else p_bounds[n + 1] end as whole_from,
-               case when d.from_at < d.to_at then d.to_at else p_bounds[n + 1] end as whole_to
-        from generate_series(1, v_last) as n,
-             lateral (select date_bin('24 hours', p_bounds[n] + interval '24 hours' - interval '1 microsecond', 'epoch') as from_at,
-                             date_bin('24 hours', p_bounds[n + 1], 'epoch') as to_at) d
     ), edge as materialized (
-        select p.bucket, e.from_at, e.to_at
-        from period p, lateral (values (p.from_at, p.whole_from), (p.whole_to, p.to_at)) as e (from_at, to_at)
-        where e.from_at < e.to_at
+        -- What lies before a bound and after its midnight belongs to the bucket that ends there, and the other way round.
+        select n as bucket, 1 as sign, p_bounds[n] as from_at, p_bounds[n + 1] as to_at
+        from generate_series(1, v_last) as n where not v_by_day[n]
+        union all
+        select n, case when p_bounds[n] <= v_nights[n] then 1 else -1 end, least(p_bounds[n], v_nights[n]),
+               greatest(p_bounds[n], v_nights[n])
+        from generate_series(1, v_last) as n where v_by_day[n] and p_bounds[n] <> v_nights[n]
+        union all
+        select n, case when p_bounds[n + 1] >= v_nights[n + 1] then 1 else -1 end, least(p_bounds[n + 1], v_nights[n + 1]),
+               greatest(p_bounds[n + 1], v_nights[n + 1])
+        from generate_series(1, v_last) as n where v_by_day[n] and p_bounds[n + 1] <> v_nights[n + 1]
     ), begun as (
-        select e.bucket, count(*) as started
+        select e.bucket, sum(e.sign) as started
         from edge e, tenant t,
              lateral (select from rollcall.sessions o
                       where o.tenant_id = t.tenant_id and o.started_at >= e.from_at and o.started_at < e.to_at offset 0) s
         group by e.bucket
     ), over as materialized (
-        select e.bucket, s.end_reason, s.started_at is null as is_no_show,
+        select e.bucket, e.sign, s.end_reason, s.started_at is null as is_no_show,
                rollcall.duration_us(s.started_at, s.ended_at) as us
         from edge e, tenant t,
              lateral (select o.started_at, o.ended_at, o.end_reason from rollcall.sessions o
@@ -71,26 +81,21 @@ begin
         select x.bucket, sum(x.started)::bigint as started, sum(x.completed)::bigint as completed, sum(x.idle)::bigint as idle,
                sum(x.max_duration)::bigint as max_duration, sum(x.abandoned)::bigint as abandoned,
                sum(x.no_shows)::bigint as no_shows, sum(x.timed)::bigint as timed, sum(x.duration_us)::bigint as duration_us
-        from (select p.bucket, 0 as started, 0 as completed, 0 as idle, 0 as max_duration, 0 as abandoned, 0 as no_shows,
+        from (select n as bucket, 0 as started, 0 as completed, 0 as idle, 0 as max_duration, 0 as abandoned, 0 as no_shows,
                      0 as timed, 0 as duration_us
-              from period p
+              from generate_series(1, v_last) as n
               union all
               select s.bucket, s.started, s.completed, s.idle, s.max_duration, s.abandoned, s.no_shows, s.timed, s.duration_us
               from stat s where s.bucket is not null
               union all
               select b.bucket, b.started, 0, 0, 0, 0, 0, 0, 0 from begun b
               union all
-              select o.bucket, 0, count(*) filter (where o.end_reason = 'completed'),
-                     count(*) filter (where o.end_reason = 'idle'), count(*) filter (where o.end_reason = 'max_duration'),
-                     count(*) filter (where o.end_reason = 'abandoned'), count(*) filter (where o.is_no_show), count(o.us),
-                     coalesce(sum(o.us), 0)
+              select o.bucket, 0, sum(o.sign) filter (where o.end_reason = 'completed'),
+                     sum(o.sign) filter (where o.end_reason = 'idle'), sum(o.sign) filter (where o.end_reason = 'max_duration'),
+                     sum(o.sign) filter (where o.end_reason = 'abandoned'), sum(o.sign) filter (where o.is_no_show),
+                     sum(o.sign) filter (where o.us is not null), coalesce(sum(o.sign * o.us), 0)
               from over o group by o.bucket) x
         group by x.bucket
-    ), wanted as materialized (
-        select s.bucket, w.what, w.rank, p.from_at, p.to_at, p.whole_from < p.whole_to as has_histogram
-        from summed s join period p using (bucket),
-             lateral (values ('p50', (s.timed + 1) / 2), ('p95', (s.timed * 95 + 99) / 100), ('max', s.timed)) as w (what, rank)
-        where s.timed > 0
     ), counted as (
         select v_bucket_of[d.day - v_day + 1] as bucket, d.bin, d.sessions
         from (select d.day, d.bin, d.sessions from rollcall.session_durations_day d
@@ -105,32 +110,34 @@ begin
         from (select x.bucket, x.bin, sum(x.sessions)::bigint as sessions
               from (select c.bucket, c.bin, c.sessions from counted c
                     union all
-                    select o.bucket, rollcall.duration_bin(o.us), 1
-                    from over o join period p using (bucket)
-                    where o.us is not null and p.whole_from < p.whole_to) x
+                    select o.bucket, rollcall.duration_bin(o.us), o.sign from over o where o.us is not null and v_by_day[o.bucket]) x
               group by x.bucket, x.bin having sum(x.sessions) <> 0) x
-    ), found as (
-        select w.bucket, w.what, f.us
-        from wanted w
-        join ranked r on r.bucket = w.bucket and w.rank > r.below and w.rank <= r.below + r.sessions,
-             lateral (select rollcall.duration_us(s.started_at, s.ended_at) as us
-                      from rollcall.sessions s
-                      where s.status = 'ended' and s.started_at is not null
-                        and rollcall.duration_bin(rollcall.duration_us(s.started_at, s.ended_at)) = r.bin
-                        and (p_tenant_id is null or s.tenant_id = p_tenant_id)
-                        and s.ended_at >= w.from_at and s.ended_at < w.to_at
-                      order by us offset w.rank - r.below - 1 limit 1) f
-        where w.has_histogram
-        union all
-        select w.bucket, w.what, o.us
-        from (select o.bucket, o.us, row_number() over (partition by o.bucket order by o.us) as place
-              from over o where o.us is not null) o
-        join wanted w on w.bucket = o.bucket and w.rank = o.place
-        where not w.has_histogram
+    ), wanted as (
+        -- The bins that have one of the three sessions, and which of the bin it is.
+        select r.bucket, r.bin, w.what, w.rank - r.below - 1 as behind
+        from (select r.*, s.timed from ranked r join summed s using (bucket)
+              where ((s.timed + 1) / 2 > r.below and (s.timed + 1) / 2 <= r.below + r.sessions)
+                 or ((s.timed * 95 + 99) / 100 > r.below and (s.timed * 95 + 99) / 100 <= r.below + r.sessions)
+                 or s.timed = r.below + r.sessions offset 0) r,
+             lateral (values ('p50', (r.timed + 1) / 2), ('p95', (r.timed * 95 + 99) / 100), ('max', r.timed)) as w (what, rank)
+        where w.rank > r.below and w.rank <= r.below + r.sessions
     ), percentile as (
         select f.bucket, min(f.us) filter (where f.what = 'p50') as p50_us, min(f.us) filter (where f.what = 'p95') as p95_us,
                min(f.us) filter (where f.what = 'max') as max_us
-        from found f group by f.bucket
+        from (select w.bucket, w.what, f.us
+              from wanted w,
+                   lateral (select rollcall.duration_us(s.started_at, s.ended_at) as us
+                            from rollcall.sessions s
+                            where s.status = 'ended' and s.started_at is not null
+                              and rollcall.duration_bin(rollcall.duration_us(s.started_at, s.ended_at)) = w.bin
+                              and (p_tenant_id is null or s.tenant_id = p_tenant_id)
+                              and s.ended_at >= p_bounds[w.bucket] and s.ended_at < p_bounds[w.bucket + 1]
+                            order by us offset w.behind limit 1) f) f
+        group by f.bucket
+        union all
+        select o.bucket, o.us[(cardinality(o.us) + 1) / 2], o.us[(cardinality(o.us) * 95 + 99) / 100], o.us[cardinality(o.us)]
+        from (select o.bucket, array_agg(o.us order by o.us) as us
+              from over o where o.us is not null and not v_by_day[o.bucket] group by o.bucket) o
     )
     select s.bucket, s.started, s.completed, s.idle, s.max_duration, s.abandoned, s.no_shows, s.timed, s.duration_us,
            p.p50_us, p.p95_us, p.max_us

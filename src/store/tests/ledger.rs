@@ -189,6 +189,7 @@ async fn dump(store: &Store, epoch: Epoch) -> Vec<String> {
         ("participant_coverage", format!("t.session_id in {sessions}"), ""),
         ("session_usage_day", format!("t.session_id in {sessions}"), ""),
         ("usage_15m", format!("t.shard = {epoch}"), ""),
+        ("usage_returns", format!("t.shard = {epoch}"), ""),
         ("usage_day", format!("t.shard = {epoch}"), ""),
         ("session_stats_day", format!("t.shard = {epoch}"), ""),
         ("session_durations_day", format!("t.shard = {epoch}"), ""),

@@ -275,15 +275,23 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
     ledger.span(ANN, 0.0, 90.5).await;
     ledger.span(ANN, 60.0, 150.25).await;
     ledger.span(BOB, DAY - 30.0, DAY + 30.0).await;
+    let crashed = ledger.open(BOB, 2.0 * DAY, 2.0 * DAY + 60.0).await;
+    ledger.close(crashed, 2.0 * DAY + 60.0, "node_crash", 250_000).await;
     let in_kolkata = format!("{ALL_TIME}, 'day', 'Asia/Kolkata', 'second'");
+    let exact = format!("{ALL_TIME}, 'day', 'Asia/Kolkata'");
     let before = ledger.usage("billed_units", &in_kolkata).await;
+    let people_before = ledger.usage("participants", &exact).await;
     run(
         &ledger.store,
         "update rollcall.session_usage_day
          set first_at = null, last_at = null, connections = 0, connected_us = 0, uncertainty_us = 0, whole_seconds = 0,
-             connection_minutes = 0, participant_minutes = 0;
+             connection_minutes = 0, participant_minutes = 0, quarters = null;
+         update rollcall.participant_coverage set quarters = null;
+         delete from rollcall.usage_returns;
+         update rollcall.total_15m set participants_new = 0, participants_carried = 0;
          update rollcall.usage_15m
-         set begun_sessions = 0, begun_participants = 0, begun_connections = 0, begun_connected_us = 0, begun_covered_us = 0,
+         set uncertainty_us = 0, connections_carried = 0, sessions_new = 0, sessions_carried = 0, participants_new = 0,
+             participants_carried = 0, begun_sessions = 0, begun_participants = 0, begun_connections = 0, begun_connected_us = 0, begun_covered_us = 0,
              begun_uncertainty_us = 0, begun_whole_seconds = 0, begun_connection_minutes = 0, begun_participant_minutes = 0,
              begun_session_minutes = 0",
     )
@@ -295,7 +303,36 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
         .expect("forgets");
     ledger.store.migrate().await.expect("migrates");
     assert_eq!(ledger.differences().await, "");
-    assert_eq!((before.as_str(), ledger.usage("billed_units", &in_kolkata).await.as_str()), ("211", "211"));
+    assert_eq!((before.as_str(), ledger.usage("billed_units", &in_kolkata).await.as_str()), ("271", "271"));
+    assert_eq!((people_before.as_str(), ledger.usage("participants", &exact).await.as_str()), ("3", "3"));
+    assert_eq!(value(&ledger.store, of_all("uncertainty_seconds")).await, "0.25");
+}
+
+#[tokio::test]
+async fn who_pauses_over_a_bound_counts_on_both_sides_of_it_and_once_in_all() {
+    let mut ledger = Ledger::new().await;
+    ledger.span(ANN, DAY - 7_200.0, DAY - 3_600.0).await;
+    let back = ledger.span(ANN, DAY + 3_600.0, DAY + 3_700.0).await;
+    // Connections without length.
+    ledger.span(BOB, DAY - 5_000.0, DAY - 5_000.0).await;
+    ledger.span(BOB, DAY + 1_800.0, DAY + 1_800.0).await;
+    let by_day = format!("{ALL_TIME}, 'day'");
+    let as_a_whole = format!("{ALL_TIME}, 'tenant'");
+    for (column, on_days, in_all) in [("participants", "4", "2"), ("sessions", "2", "1"), ("connections", "4", "4")] {
+        assert_eq!(ledger.usage(column, &by_day).await, on_days, "{column} by day");
+        assert_eq!(ledger.usage(column, &as_a_whole).await, in_all, "{column}");
+        assert_eq!(value(&ledger.store, of_all(column)).await, in_all, "{column} of all tenants");
+        let within_the_pause = format!("{}, {}, 'tenant'", at(DAY - 3_600.0), at(DAY + 1_800.0));
+        assert_eq!(ledger.usage(column, &within_the_pause).await, "null", "{column} within the pause");
+    }
+    let returns = "select sum(participants) || ' and ' || sum(sessions) from rollcall.usage_returns";
+    assert_eq!(value(&ledger.store, returns).await, "2 and 2", "Bob's return is the session's, and Ann's once more");
+    run(&ledger.store, format!("delete from rollcall.participation_spans where connection = {back}"))
+        .await
+        .expect("goes");
+    assert_eq!(value(&ledger.store, returns).await, "1 and 1");
+    assert_eq!(ledger.usage("participants", &by_day).await, "3");
+    assert_eq!(ledger.differences().await, "");
 }
 
 #[tokio::test]

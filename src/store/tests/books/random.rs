@@ -220,6 +220,21 @@ async fn check_analytics(store: &Store, tenant: TenantId, spans: &[Span], period
                 to = instant(*to)
             );
             assert_eq!(value(store, sql).await, "0", "{bucket}s of {zone}");
+            // All tenants are the sum of each.
+            let sql = format!(
+                "select count(*)
+                 from (select a.bucket, sum(a.participants) as participants, sum(a.participant_seconds) as seconds,
+                              sum(a.ended) as ended
+                       from rollcall.tenants t,
+                            lateral rollcall.get_session_analytics({from}, {to}, t.tenant_id, '{bucket}', '{zone}') a
+                       group by a.bucket) t
+                 join rollcall.get_session_analytics({from}, {to}, null, '{bucket}', '{zone}') a using (bucket)
+                 where (a.participants, a.participant_seconds, a.ended)
+                       is distinct from (t.participants, t.seconds, t.ended)",
+                from = instant(*from),
+                to = instant(*to)
+            );
+            assert_eq!(value(store, sql).await, "0", "{bucket}s of {zone}, all tenants");
         }
     }
 }

@@ -28,6 +28,25 @@ async fn recompute_billing_finds_every_changed_sum() {
         ("update rollcall.usage_15m set covered_us = covered_us - 1", "usage_15m.covered_us"),
         ("update rollcall.usage_15m set begun_participants = begun_participants + 1", "usage_15m.begun_participants"),
         ("update rollcall.usage_15m set begun_session_minutes = 0", "usage_15m.begun_session_minutes"),
+        ("update rollcall.usage_15m set participants_new = participants_new + 1", "usage_15m.participants_new"),
+        ("update rollcall.usage_15m set sessions_carried = sessions_carried + 1", "usage_15m.sessions_carried"),
+        (
+            "update rollcall.usage_15m set connections_carried = connections_carried + 1",
+            "usage_15m.connections_carried",
+        ),
+        ("update rollcall.usage_15m set uncertainty_us = uncertainty_us + 1", "usage_15m.uncertainty_us"),
+        ("update rollcall.usage_15m set joins = joins + 1", "usage_15m.joins"),
+        (
+            "insert into rollcall.usage_returns (tenant_id, bucket, since, shard, sessions, participants)
+             select tenant_id, bucket, bucket - interval '1 hour', shard, 0, 1 from rollcall.usage_15m limit 1",
+            "usage_returns.participants",
+        ),
+        ("update rollcall.participant_coverage set quarters = '{}'", "participant_coverage.quarters"),
+        ("update rollcall.session_usage_day set quarters = null", "session_usage_day.quarters"),
+        (
+            "update rollcall.total_15m set participants_carried = participants_carried + 1",
+            "total_15m.participants_carried",
+        ),
         ("update rollcall.total_15m set covered_us = covered_us - 1", "total_15m.covered_us"),
         ("update rollcall.usage_day set session_minutes = 0", "usage_day.session_minutes"),
         ("update rollcall.usage_day set whole_seconds = whole_seconds * 2", "usage_day.whole_seconds"),

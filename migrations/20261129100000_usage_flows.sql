@@ -1,0 +1,49 @@
+-- Usage of any period in any time zone as a difference of sums: what is added up by day and by quarter of an hour says how much
+-- there was and who was new; what each quarter takes over from the one before it, and who is back after a pause, says who else
+-- was there in a period that begins with it. No session has to be looked at. The function that counts fills what is there already
+-- (functions/apply_span_changes.sql).
+alter table rollcall.participant_coverage add column quarters tstzmultirange;
+comment on column rollcall.participant_coverage.quarters is
+    'The quarters of an hour that the spans of the day touch; a span without length touches its own.';
+alter table rollcall.session_usage_day add column quarters tstzmultirange;
+comment on column rollcall.session_usage_day.quarters is 'The quarters of an hour with anybody in the session.';
+
+alter table rollcall.usage_15m
+    add column uncertainty_us bigint not null default 0,
+    add column connections_carried bigint not null default 0,
+    add column sessions_new bigint not null default 0,
+    add column sessions_carried bigint not null default 0,
+    add column participants_new bigint not null default 0,
+    add column participants_carried bigint not null default 0,
+    add column present_max integer not null generated always as (greatest(
+        present[1], present[2], present[3], present[4], present[5], present[6], present[7], present[8], present[9], present[10],
+        present[11], present[12], present[13], present[14], present[15])) stored;
+comment on column rollcall.usage_15m.uncertainty_us is 'Of the spans that end in the quarter.';
+comment on column rollcall.usage_15m.connections_carried is 'Connections of the quarter that began before it.';
+comment on column rollcall.usage_15m.sessions_new is 'Sessions whose first quarter this is.';
+comment on column rollcall.usage_15m.sessions_carried is 'Sessions in this quarter and in the one before.';
+comment on column rollcall.usage_15m.participants_new is 'Participants of sessions whose first quarter this is.';
+comment on column rollcall.usage_15m.participants_carried is 'Participants of sessions in this quarter and in the one before.';
+comment on column rollcall.usage_15m.present_max is 'The largest of present: the peak of the quarter where one shard counted alone.';
+
+alter table rollcall.total_15m
+    add column participants_new bigint not null default 0,
+    add column participants_carried bigint not null default 0,
+    add column present_max integer not null generated always as (greatest(
+        present[1], present[2], present[3], present[4], present[5], present[6], present[7], present[8], present[9], present[10],
+        present[11], present[12], present[13], present[14], present[15])) stored;
+
+create table rollcall.usage_returns (
+    tenant_id uuid not null,
+    bucket timestamptz not null,
+    since timestamptz not null,
+    shard bigint not null,
+    sessions bigint not null,
+    participants bigint not null,
+    constraint usage_returns_pkey primary key (tenant_id, bucket, since, shard)
+) with (fillfactor = 70);
+create index usage_returns_bucket_idx on rollcall.usage_returns (bucket);
+comment on table rollcall.usage_returns is
+    'Who is there again in a quarter of an hour after at least one without: in a period that begins in between, they come anew. Sum over the shards.';
+comment on column rollcall.usage_returns.since is 'The start of the last quarter before in which they were there.';
+comment on column rollcall.usage_returns.shard is 'Who counted: the epoch of the spans, -1 for the clean-up. Keeps writers apart.';
