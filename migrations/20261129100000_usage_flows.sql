@@ -47,3 +47,27 @@ comment on table rollcall.usage_returns is
     'Who is there again in a quarter of an hour after at least one without: in a period that begins in between, they come anew. Sum over the shards.';
 comment on column rollcall.usage_returns.since is 'The start of the last quarter before in which they were there.';
 comment on column rollcall.usage_returns.shard is 'Who counted: the epoch of the spans, -1 for the clean-up. Keeps writers apart.';
+
+-- Nobody looks for the days of all tenants' sessions, or of participants, in this way any more.
+drop index rollcall.session_usage_day_lasting_all_idx;
+drop index rollcall.participant_coverage_return_idx;
+
+create table rollcall.total_stats_day (
+    day date not null,
+    shard bigint not null,
+    started bigint not null,
+    completed bigint not null,
+    idle bigint not null,
+    max_duration bigint not null,
+    abandoned bigint not null,
+    no_shows bigint not null,
+    timed bigint not null,
+    duration_us bigint not null,
+    constraint total_stats_day_pkey primary key (day, shard)
+) with (fillfactor = 70);
+comment on table rollcall.total_stats_day is 'session_stats_day summed over all tenants.';
+insert into rollcall.total_stats_day
+    (day, shard, started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us)
+select d.day, d.shard, sum(d.started), sum(d.completed), sum(d.idle), sum(d.max_duration), sum(d.abandoned), sum(d.no_shows),
+       sum(d.timed), sum(d.duration_us)
+from rollcall.session_stats_day d group by d.day, d.shard;

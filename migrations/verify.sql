@@ -21,7 +21,7 @@ begin
                           'node_epochs', 'session_audit_log', 'session_audit_log_default', 'evidence_marks', 'refused_records',
                           'participation_spans', 'idempotency_keys', 'event_keys', 'applied_functions',
                           'participant_coverage', 'session_usage_day', 'usage_15m', 'total_15m', 'usage_day',
-                          'usage_returns', 'session_stats_day', 'session_durations_day', 'total_durations_day', 'billing_statements',
+                          'usage_returns', 'session_stats_day', 'session_durations_day', 'total_stats_day', 'total_durations_day', 'billing_statements',
                           'billing_adjustments', 'audit_batches', 'audit_log_identity', 'audit_checkpoints',
                           'audit_checkpoint_heads', 'audit_detached', 'audit_log_all', 'tenant_logins', 'usage_sinks',
                           'usage_outbox', 'usage_sink_cells']) as t
@@ -36,8 +36,8 @@ begin
                           'session_audit_log_tenant_idx', 'participation_spans_open_tenant_idx',
                           'participation_spans_crashed_idx', 'participant_coverage_tenant_idx',
                           'participant_coverage_day_idx', 'session_usage_day_tenant_idx', 'usage_day_day_idx',
-                          'session_usage_day_lasting_idx', 'session_usage_day_lasting_all_idx',
-                          'session_usage_day_return_idx', 'participant_coverage_return_idx', 'usage_returns_bucket_idx',
+                          'session_usage_day_lasting_idx',
+                          'session_usage_day_return_idx', 'usage_returns_bucket_idx',
                           'sessions_tenant_started_idx', 'sessions_tenant_ended_idx', 'sessions_duration_idx',
                           'session_stats_day_day_idx', 'audit_batches_committed_idx', 'audit_checkpoint_heads_epoch_idx',
                           'usage_outbox_slice_idx', 'usage_outbox_event_key', 'usage_outbox_reverses_key']) as i

@@ -2,25 +2,44 @@
 create or replace function rollcall.apply_session_changes(p_changes rollcall.session_change[], p_shard bigint) returns void
     language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
-    insert into rollcall.session_stats_day as d
-        (tenant_id, day, shard, started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us)
-    select x.tenant_id, (x.at at time zone 'UTC')::date, p_shard,
-           coalesce(sum(x.sign) filter (where x.started), 0),
-           coalesce(sum(x.sign) filter (where not x.started and x.end_reason = 'completed'), 0),
-           coalesce(sum(x.sign) filter (where not x.started and x.end_reason = 'idle'), 0),
-           coalesce(sum(x.sign) filter (where not x.started and x.end_reason = 'max_duration'), 0),
-           coalesce(sum(x.sign) filter (where not x.started and x.end_reason = 'abandoned'), 0),
-           coalesce(sum(x.sign) filter (where not x.started and x.us is null), 0),
-           coalesce(sum(x.sign) filter (where not x.started and x.us is not null), 0),
-           coalesce(sum(x.sign * x.us) filter (where not x.started), 0)
-    from (select c.tenant_id, c.sign, true as started, c.started_at as at, null as end_reason, null::bigint as us
-          from unnest(p_changes) c where c.started_at is not null
-          union all
-          select c.tenant_id, c.sign, false, c.ended_at, c.end_reason, rollcall.duration_us(c.started_at, c.ended_at)
-          from unnest(p_changes) c where c.ended_at is not null) x
-    group by 1, 2
-    order by 1, 2
-    on conflict (tenant_id, day, shard) do update
+    with counted as materialized (
+        select x.tenant_id, (x.at at time zone 'UTC')::date as day,
+               coalesce(sum(x.sign) filter (where x.started), 0) as started,
+               coalesce(sum(x.sign) filter (where not x.started and x.end_reason = 'completed'), 0) as completed,
+               coalesce(sum(x.sign) filter (where not x.started and x.end_reason = 'idle'), 0) as idle,
+               coalesce(sum(x.sign) filter (where not x.started and x.end_reason = 'max_duration'), 0) as max_duration,
+               coalesce(sum(x.sign) filter (where not x.started and x.end_reason = 'abandoned'), 0) as abandoned,
+               coalesce(sum(x.sign) filter (where not x.started and x.us is null), 0) as no_shows,
+               coalesce(sum(x.sign) filter (where not x.started and x.us is not null), 0) as timed,
+               coalesce(sum(x.sign * x.us) filter (where not x.started), 0) as duration_us
+        from (select c.tenant_id, c.sign, true as started, c.started_at as at, null as end_reason, null::bigint as us
+              from unnest(p_changes) c where c.started_at is not null
+              union all
+              select c.tenant_id, c.sign, false, c.ended_at, c.end_reason, rollcall.duration_us(c.started_at, c.ended_at)
+              from unnest(p_changes) c where c.ended_at is not null) x
+        group by 1, 2
+    ), count_tenants as (
+        insert into rollcall.session_stats_day as d
+            (tenant_id, day, shard, started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us)
+        select c.tenant_id, c.day, p_shard, c.started, c.completed, c.idle, c.max_duration, c.abandoned, c.no_shows, c.timed,
+               c.duration_us
+        from counted c order by c.tenant_id, c.day
+        on conflict (tenant_id, day, shard) do update
+        set started = d.started + excluded.started,
+            completed = d.completed + excluded.completed,
+            idle = d.idle + excluded.idle,
+            max_duration = d.max_duration + excluded.max_duration,
+            abandoned = d.abandoned + excluded.abandoned,
+            no_shows = d.no_shows + excluded.no_shows,
+            timed = d.timed + excluded.timed,
+            duration_us = d.duration_us + excluded.duration_us
+    )
+    insert into rollcall.total_stats_day as d
+        (day, shard, started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us)
+    select c.day, p_shard, sum(c.started), sum(c.completed), sum(c.idle), sum(c.max_duration), sum(c.abandoned), sum(c.no_shows),
+           sum(c.timed), sum(c.duration_us)
+    from counted c group by c.day order by c.day
+    on conflict (day, shard) do update
     set started = d.started + excluded.started,
         completed = d.completed + excluded.completed,
         idle = d.idle + excluded.idle,

@@ -6,7 +6,7 @@
 -- is the statement worth compiling or planning anew: that takes longer than running it.
 create or replace function rollcall.apply_span_changes(p_changes rollcall.span_change[], p_shard bigint) returns void
     language plpgsql volatile set search_path = pg_catalog, pg_temp
-    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+    set enable_seqscan = off set enable_mergejoin = off
     set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
     v_returned boolean;
@@ -128,12 +128,12 @@ begin
               from change o) c
         group by c.tenant_id, c.session_id, c.participant_id
     ), person_seen as materialized (
-        select m.tenant_id, m.session_id, m.participant_id, b.quarters as before,
-               b.quarters - m.went + m.came + coalesce(k.quarters, '{}') as after
+        select m.tenant_id, m.session_id, m.participant_id, b.first_day, coalesce(b.quarters, '{}') as before,
+               coalesce(b.quarters, '{}') - m.went + m.came + coalesce(k.quarters, '{}') as after
         from mark m,
-             lateral (select coalesce(range_agg(r), '{}') as quarters
-                      from (select unnest(o.quarters) as r from rollcall.participant_coverage o
-                            where o.session_id = m.session_id and o.participant_id = m.participant_id) x) b,
+             lateral (select range_agg(o.quarters) as quarters, min(o.first_day) as first_day
+                      from rollcall.participant_coverage o
+                      where o.session_id = m.session_id and o.participant_id = m.participant_id) b,
              -- What others of its spans touch stays.
              lateral (select range_agg(tstzrange(date_bin('15 minutes', o.connected_at, 'epoch'),
                                                  date_bin('15 minutes', greatest(o.connected_at, o.disconnected_at - interval '1 microsecond'),
@@ -142,52 +142,59 @@ begin
                       where not isempty(m.went) and o.session_id = m.session_id and o.participant_id = m.participant_id
                         and o.disconnected_at >= lower(m.went) and o.connected_at < upper(m.went)) k
     ), session_seen as materialized (
-        select s.tenant_id, s.session_id, b.quarters as before, b.quarters - s.went + s.came + coalesce(k.quarters, '{}') as after
+        select s.tenant_id, s.session_id, b.first_day, coalesce(b.quarters, '{}') as before,
+               coalesce(b.quarters, '{}') - s.went + s.came + coalesce(k.quarters, '{}') as after
         from (select p.tenant_id, p.session_id, range_agg(p.after) as came, range_agg(p.before - p.after) as went
               from person_seen p group by p.tenant_id, p.session_id) s,
-             lateral (select coalesce(range_agg(r), '{}') as quarters
-                      from (select unnest(o.quarters) as r from rollcall.session_usage_day o where o.session_id = s.session_id) x) b,
-             lateral (select range_agg(r) as quarters
-                      from (select unnest(o.quarters * s.went) as r from rollcall.participant_coverage o
-                            where not isempty(s.went) and o.session_id = s.session_id
-                              and not exists (select from person_seen p
-                                              where p.session_id = o.session_id and p.participant_id = o.participant_id)) x) k
+             lateral (select range_agg(o.quarters) as quarters, min(o.first_day) as first_day
+                      from rollcall.session_usage_day o where o.session_id = s.session_id) b,
+             lateral (select range_agg(o.quarters * s.went) as quarters
+                      from rollcall.participant_coverage o
+                      where not isempty(s.went) and o.session_id = s.session_id
+                        and not exists (select from person_seen p
+                                        where p.session_id = o.session_id and p.participant_id = o.participant_id)) k
     ), seen as materialized (
-        select p.tenant_id, p.session_id, p.participant_id, 0 as sessions, 1 as participants, p.before, p.after
+        select p.tenant_id, 0 as sessions, 1 as participants, p.before, p.after,
+               tstzmultirange(range_merge(p.before)) - p.before as pauses_before,
+               tstzmultirange(range_merge(p.after)) - p.after as pauses
         from person_seen p where p.before <> p.after
         union all
-        select s.tenant_id, s.session_id, null, 1, 0, s.before, s.after from session_seen s where s.before <> s.after
-    ), arrival as (
-        -- Where each stretch of quarters begins, and when the one before it was last.
-        select x.tenant_id, x.bucket, x.since, sum(x.sign * x.sessions) as sessions, sum(x.sign * x.participants) as participants
-        from (select r.tenant_id, r.sessions, r.participants, r.sign, lower(r.r) as bucket,
-                     lag(upper(r.r)) over (partition by r.session_id, r.participant_id, r.sign order by r.r)
-                         - interval '15 minutes' as since
-              from (select s.*, 1 as sign, unnest(s.after) as r from seen s
-                    union all
-                    select s.*, -1, unnest(s.before) from seen s) r) x
-        group by x.tenant_id, x.bucket, x.since
+        select s.tenant_id, 1, 0, s.before, s.after, tstzmultirange(range_merge(s.before)) - s.before,
+               tstzmultirange(range_merge(s.after)) - s.after
+        from session_seen s where s.before <> s.after
+    ), pause as materialized (
+        -- Where somebody is back, and the last quarter before.
+        select x.tenant_id, upper(x.r) as bucket, lower(x.r) - interval '15 minutes' as since,
+               sum(x.sign * x.sessions) as sessions, sum(x.sign * x.participants) as participants
+        from (select s.tenant_id, s.sessions, s.participants, 1 as sign, unnest(s.pauses) as r from seen s
+              union all
+              select s.tenant_id, s.sessions, s.participants, -1, unnest(s.pauses_before) from seen s) x
+        group by x.tenant_id, x.r
         having sum(x.sign * x.sessions) <> 0 or sum(x.sign * x.participants) <> 0
     ), count_returns as (
         insert into rollcall.usage_returns as u (tenant_id, bucket, since, shard, sessions, participants)
-        select a.tenant_id, a.bucket, a.since, p_shard, a.sessions, a.participants
-        from arrival a where a.since is not null order by a.tenant_id, a.bucket, a.since
+        select p.tenant_id, p.bucket, p.since, p_shard, p.sessions, p.participants
+        from pause p order by p.tenant_id, p.bucket, p.since
         on conflict (tenant_id, bucket, since, shard) do update
         set sessions = u.sessions + excluded.sessions,
             participants = u.participants + excluded.participants
-    ), continued as (
-        -- All quarters of a stretch but its first.
-        select s.tenant_id, s.sessions, s.participants,
-               (select coalesce(range_agg(tstzrange(lower(r) + interval '15 minutes', upper(r))), '{}') from unnest(s.before) as r) as before,
-               (select coalesce(range_agg(tstzrange(lower(r) + interval '15 minutes', upper(r))), '{}') from unnest(s.after) as r) as after
-        from seen s
-    ), carried as (
-        select x.tenant_id, x.bucket, sum(x.sign * x.sessions) as sessions, sum(x.sign * x.participants) as participants
-        from (select c.*, generate_series(lower(c.r), upper(c.r) - interval '15 minutes', interval '15 minutes') as bucket
-              from (select c.tenant_id, c.sessions, c.participants, 1 as sign, unnest(c.after - c.before) as r from continued c
+    ), arrival as (
+        -- Who is new in a quarter. Who is in it and neither new nor back is carried: was in the one before, too.
+        select a.tenant_id, a.bucket, sum(a.new * a.sessions) as sessions_new, sum(a.carried * a.sessions) as sessions_carried,
+               sum(a.new * a.participants) as participants_new, sum(a.carried * a.participants) as participants_carried
+        from (select s.tenant_id, s.sessions, s.participants, lower(s.after) as bucket, 1 as new, -1 as carried
+              from seen s where not isempty(s.after)
+              union all
+              select s.tenant_id, s.sessions, s.participants, lower(s.before), -1, 1 from seen s where not isempty(s.before)
+              union all
+              select p.tenant_id, p.sessions, p.participants, p.bucket, 0, -1 from pause p
+              union all
+              select t.tenant_id, t.sessions, t.participants,
+                     generate_series(lower(t.r), upper(t.r) - interval '15 minutes', interval '15 minutes'), 0, t.sign
+              from (select s.tenant_id, s.sessions, s.participants, 1 as sign, unnest(s.after - s.before) as r from seen s
                     union all
-                    select c.tenant_id, c.sessions, c.participants, -1, unnest(c.before - c.after) from continued c) c) x
-        group by x.tenant_id, x.bucket
+                    select s.tenant_id, s.sessions, s.participants, -1, unnest(s.before - s.after) from seen s) t) a
+        group by a.tenant_id, a.bucket
     ), day_piece as (
         select m.tenant_id, m.session_id, m.participant_id, m.at, m.sign,
                tstzrange(greatest(m.starts_at, m.at), least(m.ends_at, m.at + interval '24 hours')) as covered,
@@ -224,21 +231,19 @@ begin
                    as quarters,
                coalesce(c.connections, 0) as connections_before, coalesce(c.covered_us, 0) as covered_us_before,
                c.first_day as first_day_before,
-               coalesce(c.first_day, least(f.first_day, min(d.day) over (partition by d.session_id, d.participant_id)))
+               coalesce(c.first_day, least(s.first_day, min(d.day) over (partition by d.session_id, d.participant_id)))
                    as first_day,
                -- An earlier day than known, or a day that empties: the first days are put right afterwards.
                (coalesce(c.covered_us, 0) + d.covered_us + 999999) / 1000000
                    - (coalesce(c.covered_us, 0) + 999999) / 1000000 as whole_seconds,
                (coalesce(c.covered_us, 0) + d.covered_us + 59999999) / 60000000
                    - (coalesce(c.covered_us, 0) + 59999999) / 60000000 as participant_minutes,
-               d.day < f.first_day or coalesce(c.connections, 0) + d.connections = 0 or c.connections = 0 as stirred
+               d.day < s.first_day or coalesce(c.connections, 0) + d.connections = 0 or c.connections = 0 as stirred
         from person_day d
         join person_seen s on s.session_id = d.session_id and s.participant_id = d.participant_id
         left join lateral (select o.* from rollcall.participant_coverage o
                            where o.session_id = d.session_id and o.participant_id = d.participant_id and o.day = d.day
                            offset 0) c on true
-        left join lateral (select min(o.first_day) as first_day from rollcall.participant_coverage o
-                           where o.session_id = d.session_id and o.participant_id = d.participant_id) f on true
     ), write_persons as (
         insert into rollcall.participant_coverage as c
             (session_id, participant_id, day, tenant_id, first_day, first_at, last_at, covered, covered_us, connected_us,
@@ -275,14 +280,12 @@ begin
                u.first_at as first_at_before, coalesce(u.connections, 0) as connections_before, coalesce(u.connected_us, 0) as connected_us_before,
                coalesce(u.uncertainty_us, 0) as uncertainty_us_before, coalesce(u.whole_seconds, 0) as whole_seconds_before,
                coalesce(u.connection_minutes, 0) as connection_minutes_before, coalesce(u.participant_minutes, 0) as participant_minutes_before,
-               coalesce(u.first_day, least(f.first_day, min(d.day) over (partition by d.session_id))) as first_day,
-               d.day < f.first_day or coalesce(u.participants, 0) + d.participants = 0 or u.participants = 0 as stirred
+               coalesce(u.first_day, least(s.first_day, min(d.day) over (partition by d.session_id))) as first_day,
+               d.day < s.first_day or coalesce(u.participants, 0) + d.participants = 0 or u.participants = 0 as stirred
         from session_day d
         join session_seen s on s.session_id = d.session_id
         left join lateral (select o.* from rollcall.session_usage_day o
                            where o.session_id = d.session_id and o.day = d.day offset 0) u on true
-        left join lateral (select min(o.first_day) as first_day from rollcall.session_usage_day o
-                           where o.session_id = d.session_id) f on true
     ), write_meetings as (
         insert into rollcall.session_usage_day as u
             (session_id, day, tenant_id, first_day, first_at, last_at, participants, covered_us, connections, connected_us,
@@ -341,11 +344,9 @@ begin
                      0 as begun_connection_minutes, 0 as begun_participant_minutes, 0 as begun_session_minutes
               from quarter q
               union all
-              select a.tenant_id, a.bucket, 0, 0, 0, 0, 0, null, a.sessions, 0, a.participants, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-              from arrival a where a.since is null
-              union all
-              select c.tenant_id, c.bucket, 0, 0, 0, 0, 0, null, 0, c.sessions, 0, c.participants, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-              from carried c
+              select a.tenant_id, a.bucket, 0, 0, 0, 0, 0, null, a.sessions_new, a.sessions_carried, a.participants_new,
+                     a.participants_carried, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+              from arrival a
               union all
               select b.tenant_id, b.bucket, 0, 0, 0, 0, 0, null, 0, 0, 0, 0, sum(b.sign * b.sessions),
                      sum(b.sign * b.participants), sum(b.sign * b.connections), sum(b.sign * b.connected_us),

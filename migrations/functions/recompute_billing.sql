@@ -164,6 +164,21 @@ begin
                              ('session_stats_day.duration_us', coalesce(greatest(s.us, 0), 0)),
                              ('session_durations_day.sessions', coalesce(s.us >= 0, false)::integer)) as v (what, n)
         group by v.what, s.tenant_id, s.day
+        union all
+        select 'total_stats_day.timed', null, null, null, (s.ended_at at time zone 'UTC')::date, count(*)
+        from rollcall.sessions s
+        where p_tenant_id is null and s.started_at is not null and s.ended_at >= v_from and s.ended_at < v_to
+        group by (s.ended_at at time zone 'UTC')::date
+        union all
+        select 'total_stats_day.duration_us', null, null, null, (s.ended_at at time zone 'UTC')::date,
+               sum(rollcall.duration_us(s.started_at, s.ended_at))
+        from rollcall.sessions s
+        where p_tenant_id is null and s.started_at is not null and s.ended_at >= v_from and s.ended_at < v_to
+        group by (s.ended_at at time zone 'UTC')::date
+        union all
+        select 'total_stats_day.started', null, null, null, (s.started_at at time zone 'UTC')::date, count(*)
+        from rollcall.sessions s where p_tenant_id is null and s.started_at >= v_from and s.started_at < v_to
+        group by (s.started_at at time zone 'UTC')::date
     ), stored (what, tenant_id, session_id, participant_id, day, n) as (
         select v.what, c.tenant_id, c.session_id, c.participant_id, c.day, v.n
         from rollcall.participant_coverage c,
@@ -246,6 +261,13 @@ begin
                              ('session_stats_day.timed', d.timed), ('session_stats_day.duration_us', d.duration_us)) as v (what, n)
         where (p_tenant_id is null or d.tenant_id = p_tenant_id) and d.day between v_day and v_last_day
         group by v.what, d.tenant_id, d.day
+        union all
+        select v.what, null, null, null, d.day, sum(v.n)
+        from rollcall.total_stats_day d,
+             lateral (values ('total_stats_day.started', d.started), ('total_stats_day.timed', d.timed),
+                             ('total_stats_day.duration_us', d.duration_us)) as v (what, n)
+        where p_tenant_id is null and d.day between v_day and v_last_day
+        group by v.what, d.day
         union all
         select 'session_durations_day.sessions', d.tenant_id, null, null, d.day, sum(d.sessions)
         from rollcall.session_durations_day d

@@ -72,10 +72,12 @@ begin
         select v_bucket_of[d.day - v_day + 1] as bucket, sum(d.started) as started, sum(d.completed) as completed,
                sum(d.idle) as idle, sum(d.max_duration) as max_duration, sum(d.abandoned) as abandoned,
                sum(d.no_shows) as no_shows, sum(d.timed) as timed, sum(d.duration_us) as duration_us
-        from (select d.* from rollcall.session_stats_day d
+        from (select d.day, d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
+              from rollcall.session_stats_day d
               where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
               union all
-              select d.* from rollcall.session_stats_day d where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d
+              select d.day, d.started, d.completed, d.idle, d.max_duration, d.abandoned, d.no_shows, d.timed, d.duration_us
+              from rollcall.total_stats_day d where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d
         group by 1
     ), summed as materialized (
         select x.bucket, sum(x.started)::bigint as started, sum(x.completed)::bigint as completed, sum(x.idle)::bigint as idle,

@@ -14,15 +14,11 @@ begin
          lateral (values (0, i.at - interval '15 minutes'), (1, i.at - interval '1 hour'), (2, i.at - interval '4 hours'),
                          (3, i.at - interval '24 hours')) as l (lasting, first_at),
          lateral (select o.session_id from rollcall.session_usage_day o
-                  where p_tenant_id is not null and o.tenant_id = p_tenant_id and o.lasting = l.lasting
-                    and o.first_at >= l.first_at and o.first_at < i.at and o.last_at > i.at and o.participants > 0
-                  union all
-                  select o.session_id from rollcall.session_usage_day o
-                  where p_tenant_id is null and o.lasting = l.lasting
+                  where o.tenant_id = p_tenant_id and o.lasting = l.lasting
                     and o.first_at >= l.first_at and o.first_at < i.at and o.last_at > i.at and o.participants > 0
                   offset 0) u;
 end
 $$;
 
 comment on function rollcall.sessions_crossing(uuid, timestamptz[]) is
-    'Internal: sessions of a tenant (null: of all) that were there before and after an instant of the same day (UTC).';
+    'Internal: sessions of a tenant that were there before and after an instant of the same day (UTC).';

@@ -17,16 +17,13 @@ begin
          -- How long the stretch of a session's day lasts at most is in the index, so only those are read that began shortly enough before.
          lateral (values (0, interval '15 minutes'), (1, interval '1 hour'), (2, interval '4 hours'), (3, interval '24 hours'))
              as l (lasting, at_most),
+         rollcall.tenants t,
          lateral (select o.session_id from rollcall.session_usage_day o
-                  where p_tenant_id is not null and o.tenant_id = p_tenant_id and o.lasting = l.lasting
+                  where o.tenant_id = t.tenant_id and o.lasting = l.lasting
                     and o.first_at >= q.at - l.at_most and o.first_at < q.at + interval '15 minutes' and o.last_at >= q.at
                     and o.participants > 0
-                  union all
-                  select o.session_id from rollcall.session_usage_day o
-                  where p_tenant_id is null and o.lasting = l.lasting
-                    and o.first_at >= q.at - l.at_most and o.first_at < q.at + interval '15 minutes' and o.last_at >= q.at
-                    and o.participants > 0
-                  offset 0) u;
+                  offset 0) u
+    where p_tenant_id is null or t.tenant_id = p_tenant_id;
 end
 $$;
 

@@ -42,6 +42,7 @@ const BILLING_READS: &[&str] = &[
     "usage_returns",
     "session_stats_day",
     "session_durations_day",
+    "total_stats_day",
     "total_durations_day",
     "usage_sinks",
     "usage_sink_cells",

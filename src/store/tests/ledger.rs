@@ -192,6 +192,7 @@ async fn dump(store: &Store, epoch: Epoch) -> Vec<String> {
         ("usage_returns", format!("t.shard = {epoch}"), ""),
         ("usage_day", format!("t.shard = {epoch}"), ""),
         ("session_stats_day", format!("t.shard = {epoch}"), ""),
+        ("total_stats_day", format!("t.shard = {epoch}"), ""),
         ("session_durations_day", format!("t.shard = {epoch}"), ""),
     ] {
         let sql = format!(

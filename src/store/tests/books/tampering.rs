@@ -51,6 +51,7 @@ async fn recompute_billing_finds_every_changed_sum() {
         ("update rollcall.usage_day set session_minutes = 0", "usage_day.session_minutes"),
         ("update rollcall.usage_day set whole_seconds = whole_seconds * 2", "usage_day.whole_seconds"),
         ("update rollcall.session_stats_day set duration_us = duration_us + 1", "session_stats_day.duration_us"),
+        ("update rollcall.total_stats_day set timed = timed + 1", "total_stats_day.timed"),
         ("delete from rollcall.session_durations_day", "session_durations_day.sessions"),
         // Behind the back of the triggers the sums no longer fit; before their eyes the trail does not.
         (
