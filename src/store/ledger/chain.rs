@@ -6,7 +6,6 @@ use rollcall_core::{Epoch, Record, Timestamp};
 use sqlx::PgConnection;
 
 use super::audit::Row;
-use super::fold::Folded;
 use crate::store::StoreError;
 use crate::store::mapping::{from_utc, to_utc};
 
@@ -21,23 +20,26 @@ pub(super) fn refused_leaf(epoch: Epoch, seq: i64, body: &[u8], error: &str) -> 
     RefusedEntry { epoch: epoch.0, seq, body_sha256: sha256(body), error }.leaf()
 }
 
-/// Every record of the batch is either a row or a mark.
+/// The root over a batch. Every record of it is either a row or a mark.
+pub(super) fn root(epoch: Epoch, rows: &[Row], marks: &[Mark]) -> Hash {
+    let mut leaves: Vec<(i64, Hash)> = rows.iter().map(|row| (row.seq, row.leaf)).collect();
+    leaves.extend(marks.iter().map(|mark| (mark.0, mark_leaf(epoch, mark))));
+    leaves.sort_unstable_by_key(|(seq, _)| *seq);
+    let leaves: Vec<Hash> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
+    merkle::root(&leaves)
+}
+
 pub(super) async fn seal(
     conn: &mut PgConnection,
     epoch: Epoch,
     first_seq: i64,
     records: &[Record],
-    folded: &Folded,
-    rows: &[Row],
+    root: Hash,
 ) -> Result<(), StoreError> {
-    let mut leaves: Vec<(i64, Hash)> = rows.iter().map(|row| (row.seq, row.leaf)).collect();
-    leaves.extend(folded.marks.iter().map(|mark| (mark.0, mark_leaf(epoch, mark))));
-    leaves.sort_unstable_by_key(|(seq, _)| *seq);
-    let leaves: Vec<Hash> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
     let instants = || records.iter().map(|record| record.at);
     let (Some(from), Some(to)) = (instants().min(), instants().max()) else { return Ok(()) };
     let last_seq = first_seq + records.len() as i64 - 1;
-    seal_range(conn, epoch, (first_seq, last_seq), merkle::root(&leaves), (from, to)).await
+    seal_range(conn, epoch, (first_seq, last_seq), root, (from, to)).await
 }
 
 /// A batch of one record that was refused.

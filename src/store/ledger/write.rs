@@ -27,14 +27,20 @@ pub(super) async fn write(
     write_uses(conn, &folded).await?;
     write_changed(conn, &folded).await?;
     write_names(conn, &folded).await?;
-    write_opened(conn, &folded).await?;
-    write_closed(conn, &folded).await?;
-    write_heard(conn, epoch, &folded).await?;
-    write_marks(conn, epoch, &folded).await?;
-    let rows = audit::rows(epoch, first_seq, records, &effective_ends);
-    write_audit(conn, epoch, &rows).await?;
+    // While Postgres counts the spans, the rows of the trail are made, and while it stores these, their root.
+    let spans = async {
+        write_opened(conn, &folded).await?;
+        write_closed(conn, &folded).await?;
+        write_heard(conn, epoch, &folded).await?;
+        write_marks(conn, epoch, &folded).await
+    };
+    let (spans, rows) = tokio::join!(spans, async { audit::rows(epoch, first_seq, records, &effective_ends) });
+    spans?;
+    let (stored, root) =
+        tokio::join!(write_audit(conn, epoch, &rows), async { chain::root(epoch, &rows, &folded.marks) });
+    stored?;
     // Last: it reads back what the batch brought.
-    chain::seal(conn, epoch, first_seq, records, &folded, &rows).await?;
+    chain::seal(conn, epoch, first_seq, records, root).await?;
     Ok(rows.len() as u64)
 }
 

@@ -235,7 +235,33 @@ async fn a_crashed_span_is_only_ever_raised() {
     assert_eq!(value(&store, end).await, "1");
 }
 
-/// The flusher raises last_seen_at itself so that the trigger finds nothing to do; both must mean the same events.
+/// The flusher raises last_seen_at itself, and the trigger leaves it to that.
+#[tokio::test]
+async fn nobody_was_seen_before_their_newest_event() {
+    let store = database().await;
+    let (mut conn, mut history) = start(&store).await;
+    for choice in 0..300 {
+        history.step(choice * 7_919);
+    }
+    let mut first_seq = 1;
+    for batch in history.records.chunks(7) {
+        apply_batch(&mut conn, history.epoch, first_seq, batch, LEASE).await.expect("applies");
+        first_seq += batch.len() as i64;
+    }
+    for (table, who) in [("sessions", "session_id"), ("participants", "participant_id")] {
+        let counted = |filter: &str| {
+            format!(
+                "select count(*) from (select {who}, max(occurred_at) as at from rollcall.session_audit_log
+                                       where not rollcall.is_passive_event(event_type) and {who} is not null group by 1) e
+                 join rollcall.{table} t using ({who}) where {filter}"
+            )
+        };
+        assert_ne!(value(&store, counted("t.last_seen_at >= e.at")).await, "0", "{table}");
+        assert_eq!(value(&store, counted("t.last_seen_at < e.at")).await, "0", "{table}");
+    }
+}
+
+/// What the flusher takes for seen and what the trigger would must be the same events.
 #[tokio::test]
 async fn passive_events_are_the_same_in_rust_and_sql() {
     let store = database().await;
