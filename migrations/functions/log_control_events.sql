@@ -14,8 +14,6 @@ begin
     end if;
     update rollcall.node_epochs set applied_seq = applied_seq + v_count where epoch = 0
     returning applied_seq - v_count into strict v_seq;
-    -- What proves nobody's presence raises no last_seen_at; the trigger would look through all sessions for that.
-    perform set_config('rollcall.last_seen_is_raised', case when rollcall.is_passive_event(p_event_type) then 'on' else '' end, true);
     insert into rollcall.session_audit_log
         (occurred_at, epoch, seq, tenant_id, session_id, event_type, actor, metadata, leaf)
     select e.occurred_at, 0, v_seq + e.place, e.tenant_id, e.session_id, p_event_type, p_actor, e.metadata,
@@ -24,7 +22,6 @@ begin
     from unnest(p_tenant_ids, p_session_ids, p_metadata, p_occurred_at) with ordinality
         as e (tenant_id, session_id, metadata, occurred_at, place)
     order by e.place;
-    perform set_config('rollcall.last_seen_is_raised', '', true);
     return v_count;
 end
 $$;

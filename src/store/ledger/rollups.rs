@@ -6,14 +6,8 @@ use sqlx::PgConnection;
 
 use crate::store::StoreError;
 
-/// Keeps this flush apart from every other writer of the counting tables, for the rest of the transaction, and says that it
-/// raises `last_seen_at` itself: the trigger of the trail need not look for what is newer.
+/// Keeps this flush apart from every other writer of the counting tables, for the rest of the transaction.
 pub(super) async fn count_as(conn: &mut PgConnection, epoch: Epoch) -> Result<(), StoreError> {
-    sqlx::query(
-        "select set_config('rollcall.usage_shard', $1, true), set_config('rollcall.last_seen_is_raised', 'on', true)",
-    )
-    .bind(epoch.to_string())
-    .execute(conn)
-    .await?;
+    sqlx::query("select set_config('rollcall.usage_shard', $1, true)").bind(epoch.to_string()).execute(conn).await?;
     Ok(())
 }
