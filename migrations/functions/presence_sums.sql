@@ -4,7 +4,7 @@
 --
 -- The peak is known at each full minute. Between two minutes more may have been there for a moment: the three quarters of a
 -- bucket that can hold the most (those present at their start, and all that joined) are looked at arrival by arrival, where
--- the days of the whole period have up to 5,000 participants in all. So the peak is exact where little happens and exact to
+-- the days of the whole period have up to 5,000 new participants in all. So the peak is exact where little happens and exact to
 -- the minute where much does.
 drop function if exists rollcall.presence_sums(uuid, timestamptz, timestamptz, uuid[]);
 drop function if exists rollcall.presence_sums(uuid, timestamptz[], uuid[]);
@@ -26,12 +26,16 @@ declare
 begin
     select min(s.connected_at) into v_open_from
     from rollcall.participation_spans s where s.session_id = any (p_open) and s.disconnected_at is null;
-    v_is_exact := 5000 >= (
-        select coalesce(sum(u.participants), 0) from rollcall.usage_day u
-        where (p_tenant_id is null or u.tenant_id = p_tenant_id)
-          and u.day between (v_from at time zone 'UTC')::date and (v_to at time zone 'UTC')::date);
+    if p_tenant_id is null then
+        v_is_exact := 5000 >= (select coalesce(sum(u.participants_new), 0) from rollcall.total_15m u
+                               where u.bucket >= date_bin('24 hours', v_from, 'epoch') and u.bucket < v_to);
+    else
+        v_is_exact := 5000 >= (select coalesce(sum(u.participants_new), 0) from rollcall.usage_day u
+                               where u.tenant_id = p_tenant_id
+                                 and u.day between (v_from at time zone 'UTC')::date and (v_to at time zone 'UTC')::date);
+    end if;
     return query
-    with quarter as (
+    with quarter as not materialized (
         select u.bucket as at, u.covered_us, u.joins, u.present, u.present_max from rollcall.usage_15m u
         where p_tenant_id is not null and u.tenant_id = p_tenant_id
           and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to

@@ -107,10 +107,11 @@ begin
               where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d
         where v_bucket_of[d.day - v_day + 1] is not null
     ), ranked as (
+        -- Sums of integers, which these are small enough for, are much faster than others.
         select x.bucket, x.bin, x.sessions,
-               sum(x.sessions) over (partition by x.bucket order by x.bin rows unbounded preceding)::bigint - x.sessions as below
-        from (select x.bucket, x.bin, sum(x.sessions)::bigint as sessions
-              from (select c.bucket, c.bin, c.sessions from counted c
+               sum(x.sessions) over (partition by x.bucket order by x.bin rows unbounded preceding) - x.sessions as below
+        from (select x.bucket, x.bin, sum(x.sessions)::integer as sessions
+              from (select c.bucket, c.bin, c.sessions::integer as sessions from counted c
                     union all
                     select o.bucket, rollcall.duration_bin(o.us), o.sign from over o where o.us is not null and v_by_day[o.bucket]) x
               group by x.bucket, x.bin having sum(x.sessions) <> 0) x
