@@ -117,7 +117,7 @@ begin
                coalesce(sum(p.sign) filter (where p.first_minute <= 14 and p.last_minute >= 14), 0)::integer] as present
         from quarter_piece p
         group by p.tenant_id, p.bucket
-    ), mark as (
+    ), touched as (
         -- The quarters of an hour that spans touch.
         select c.tenant_id, c.session_id, c.participant_id,
                coalesce(range_agg(c.quarters) filter (where c.sign > 0), '{}') as came,
@@ -130,7 +130,7 @@ begin
     ), person_seen as materialized (
         select m.tenant_id, m.session_id, m.participant_id, b.first_day, coalesce(b.quarters, '{}') as before,
                coalesce(b.quarters, '{}') - m.went + m.came + coalesce(k.quarters, '{}') as after
-        from mark m,
+        from touched m,
              lateral (select range_agg(o.quarters) as quarters, min(o.first_day) as first_day
                       from rollcall.participant_coverage o
                       where o.session_id = m.session_id and o.participant_id = m.participant_id) b,

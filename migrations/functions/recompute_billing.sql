@@ -46,7 +46,7 @@ begin
                sum(p.connection_minutes) as connection_minutes,
                sum((p.covered_us + 59999999) / 60000000) as participant_minutes
         from person p group by p.tenant_id, p.session_id, p.day
-    ), mark as (
+    ), touched as (
         -- Which quarters of an hour spans touch: of whoever was there on these days, all of them.
         select s.tenant_id, s.session_id, s.participant_id,
                tstzrange(date_bin('15 minutes', s.connected_at, 'epoch'),
@@ -57,10 +57,10 @@ begin
     ), stretch as materialized (
         select x.*, lag(upper(x.r)) over (partition by x.session_id, x.participant_id order by x.r) is not null as is_return
         from (select m.tenant_id, m.session_id, m.participant_id, 'participants' as who, unnest(range_agg(m.quarters)) as r
-              from mark m group by m.tenant_id, m.session_id, m.participant_id
+              from touched m group by m.tenant_id, m.session_id, m.participant_id
               union all
               select m.tenant_id, m.session_id, null, 'sessions', unnest(range_agg(m.quarters))
-              from mark m group by m.tenant_id, m.session_id) x
+              from touched m group by m.tenant_id, m.session_id) x
     ), seen as materialized (
         select x.tenant_id, x.session_id, x.participant_id, x.who, x.how, (x.at at time zone 'UTC')::date as day, count(*) as quarters
         from (select s.*, case when s.is_return then 'returned' else 'new' end as how, lower(s.r) as at from stretch s
