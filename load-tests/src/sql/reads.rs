@@ -91,7 +91,7 @@ fn questions() -> Vec<Question> {
             role: billing,
             sql: format!("select * from rollcall.get_usage($1, {MONTH_FROM}, {MONTH_TO}, 'day', $2::text)"),
             budget_ms: Some(10.0),
-            note: "reads a tenant's days: grows with days, not with rows",
+            note: "reads a tenant's days, and quarters of an hour beside each bound: grows with days, not with rows",
         },
         Question {
             name: "all tenants' month",
@@ -100,7 +100,7 @@ fn questions() -> Vec<Question> {
                 "select * from rollcall.get_usage(null, {MONTH_FROM}, {MONTH_TO}, 'tenant', $2::text) where $1::uuid is not null"
             ),
             budget_ms: Some(50.0),
-            note: "reads tenants times days: the same at 100 million",
+            note: "reads tenants times days, and quarters of an hour beside the ends: the same at 100 million",
         },
         Question {
             name: "30 days of analytics by day, all tenants",
@@ -116,7 +116,7 @@ fn questions() -> Vec<Question> {
             role: billing,
             sql: format!("select * from rollcall.get_session_analytics({MONTH_FROM}, {MONTH_TO}) where $1::uuid is not null"),
             budget_ms: Some(50.0),
-            note: "reads daily statistics, and single sessions and people of the two days at its ends",
+            note: "reads daily statistics, and single sessions between the ends and the nearest midnights",
         },
         Question {
             name: "30 days of analytics by day of any zone, all tenants",
@@ -125,7 +125,7 @@ fn questions() -> Vec<Question> {
                   where $1::uuid is not null"
                 .to_owned(),
             budget_ms: None,
-            note: "no day of such a zone is one of UTC: reads every session and participant of the month",
+            note: "no day of such a zone is one of UTC: reads the sessions between each bound and the nearest midnight",
         },
         Question {
             name: "30 days of analytics by day of any zone, one tenant",
@@ -133,7 +133,7 @@ fn questions() -> Vec<Question> {
             sql: "select * from rollcall.get_session_analytics(current_date - interval '30 days', current_date::timestamptz, $1, 'day', $2::text)"
                 .to_owned(),
             budget_ms: Some(50.0),
-            note: "reads daily statistics: the same at 100 million",
+            note: "reads the tenant's sessions between each bound and the nearest midnight",
         },
         Question {
             name: "a session's trail",
