@@ -1,7 +1,7 @@
 -- Usage of any period in any time zone as a difference of sums: what is added up by day and by quarter of an hour says how much
 -- there was and who was new; what each quarter takes over from the one before it, and who is back after a pause, says who else
 -- was there in a period that begins with it. No session has to be looked at. The function that counts fills what is there already
--- (functions/apply_span_changes.sql).
+-- (functions/fill_usage_sums.sql).
 alter table rollcall.participant_coverage add column quarters tstzmultirange;
 comment on column rollcall.participant_coverage.quarters is
     'The quarters of an hour that the spans of the day touch; a span without length touches its own.';

@@ -49,9 +49,7 @@ begin
     ), touched as (
         -- Which quarters of an hour spans touch: of whoever was there on these days, all of them.
         select s.tenant_id, s.session_id, s.participant_id,
-               tstzrange(date_bin('15 minutes', s.connected_at, 'epoch'),
-                         date_bin('15 minutes', greatest(s.connected_at, s.disconnected_at - interval '1 microsecond'), 'epoch')
-                             + interval '15 minutes') as quarters
+               rollcall.quarters_touched(s.connected_at, s.disconnected_at) as quarters
         from (select distinct x.session_id from span x) m join rollcall.participation_spans s using (session_id)
         where s.disconnected_at is not null
     ), stretch as materialized (
@@ -70,6 +68,26 @@ begin
               from stretch s) x
         where x.at >= v_from and x.at < v_to
         group by 1, 2, 3, 4, 5, 6
+    ), outcome as materialized (
+        select v.what, s.tenant_id, s.day, sum(v.n) as n
+        from (select s.tenant_id, (s.started_at at time zone 'UTC')::date as day, null as end_reason, null::bigint as us
+              from rollcall.sessions s
+              where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.started_at >= v_from and s.started_at < v_to
+              union all
+              select s.tenant_id, (s.ended_at at time zone 'UTC')::date, s.end_reason,
+                     coalesce(rollcall.duration_us(s.started_at, s.ended_at), -1)
+              from rollcall.sessions s
+              where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.ended_at >= v_from and s.ended_at < v_to) s,
+             lateral (values ('session_stats_day.started', (s.end_reason is null)::integer::numeric),
+                             ('session_stats_day.completed', coalesce(s.end_reason = 'completed', false)::integer),
+                             ('session_stats_day.idle', coalesce(s.end_reason = 'idle', false)::integer),
+                             ('session_stats_day.max_duration', coalesce(s.end_reason = 'max_duration', false)::integer),
+                             ('session_stats_day.abandoned', coalesce(s.end_reason = 'abandoned', false)::integer),
+                             ('session_stats_day.no_shows', coalesce(s.us < 0, false)::integer),
+                             ('session_stats_day.timed', coalesce(s.us >= 0, false)::integer),
+                             ('session_stats_day.duration_us', coalesce(greatest(s.us, 0), 0)),
+                             ('session_durations_day.sessions', coalesce(s.us >= 0, false)::integer)) as v (what, n)
+        group by v.what, s.tenant_id, s.day
     ), recomputed (what, tenant_id, session_id, participant_id, day, n) as (
         select v.what, p.tenant_id, p.session_id, p.participant_id, p.day, v.n
         from person p,
@@ -145,40 +163,13 @@ begin
         select 'total_15m.covered_us', null, null, null, p.day, sum(p.covered_us)
         from person p where p_tenant_id is null group by p.day
         union all
-        select v.what, s.tenant_id, null, null, s.day, sum(v.n)
-        from (select s.tenant_id, (s.started_at at time zone 'UTC')::date as day, null as end_reason, null::bigint as us
-              from rollcall.sessions s
-              where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.started_at >= v_from and s.started_at < v_to
-              union all
-              select s.tenant_id, (s.ended_at at time zone 'UTC')::date, s.end_reason,
-                     coalesce(rollcall.duration_us(s.started_at, s.ended_at), -1)
-              from rollcall.sessions s
-              where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.ended_at >= v_from and s.ended_at < v_to) s,
-             lateral (values ('session_stats_day.started', (s.end_reason is null)::integer::numeric),
-                             ('session_stats_day.completed', coalesce(s.end_reason = 'completed', false)::integer),
-                             ('session_stats_day.idle', coalesce(s.end_reason = 'idle', false)::integer),
-                             ('session_stats_day.max_duration', coalesce(s.end_reason = 'max_duration', false)::integer),
-                             ('session_stats_day.abandoned', coalesce(s.end_reason = 'abandoned', false)::integer),
-                             ('session_stats_day.no_shows', coalesce(s.us < 0, false)::integer),
-                             ('session_stats_day.timed', coalesce(s.us >= 0, false)::integer),
-                             ('session_stats_day.duration_us', coalesce(greatest(s.us, 0), 0)),
-                             ('session_durations_day.sessions', coalesce(s.us >= 0, false)::integer)) as v (what, n)
-        group by v.what, s.tenant_id, s.day
+        select o.what, o.tenant_id, null, null, o.day, o.n from outcome o
         union all
-        select 'total_stats_day.timed', null, null, null, (s.ended_at at time zone 'UTC')::date, count(*)
-        from rollcall.sessions s
-        where p_tenant_id is null and s.started_at is not null and s.ended_at >= v_from and s.ended_at < v_to
-        group by (s.ended_at at time zone 'UTC')::date
-        union all
-        select 'total_stats_day.duration_us', null, null, null, (s.ended_at at time zone 'UTC')::date,
-               sum(rollcall.duration_us(s.started_at, s.ended_at))
-        from rollcall.sessions s
-        where p_tenant_id is null and s.started_at is not null and s.ended_at >= v_from and s.ended_at < v_to
-        group by (s.ended_at at time zone 'UTC')::date
-        union all
-        select 'total_stats_day.started', null, null, null, (s.started_at at time zone 'UTC')::date, count(*)
-        from rollcall.sessions s where p_tenant_id is null and s.started_at >= v_from and s.started_at < v_to
-        group by (s.started_at at time zone 'UTC')::date
+        select replace(o.what, 'session_', 'total_'), null, null, null, o.day, sum(o.n)
+        from outcome o
+        where p_tenant_id is null
+          and o.what in ('session_stats_day.started', 'session_stats_day.timed', 'session_stats_day.duration_us')
+        group by o.what, o.day
     ), stored (what, tenant_id, session_id, participant_id, day, n) as (
         select v.what, c.tenant_id, c.session_id, c.participant_id, c.day, v.n
         from rollcall.participant_coverage c,

@@ -298,9 +298,7 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
     .await
     .expect("as an earlier version left it");
     assert_ne!(ledger.differences().await, "");
-    run(&ledger.store, "delete from rollcall.applied_functions where name = 'apply_span_changes'")
-        .await
-        .expect("forgets");
+    run(&ledger.store, "delete from rollcall.applied_functions where name = 'fill_usage_sums'").await.expect("forgets");
     ledger.store.migrate().await.expect("migrates");
     assert_eq!(ledger.differences().await, "");
     assert_eq!((before.as_str(), ledger.usage("billed_units", &in_kolkata).await.as_str()), ("271", "271"));
