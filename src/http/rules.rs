@@ -3,8 +3,9 @@
 
 use serde_json::{Value, json};
 use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::SchemaType;
-use utoipa::openapi::{ObjectBuilder, OpenApi, RefOr, Required, Schema, Type};
+use utoipa::openapi::{Components, Content, ObjectBuilder, OpenApi, RefOr, Required, Schema, Type};
 
 use super::extract::{IDEMPOTENCY_KEY_BYTES_MAX, LIMIT_DEFAULT, LIMIT_MAX};
 use super::routes::books::{EVENT_TYPE_CHARACTERS_MAX, TIME_ZONE_CHARACTERS_MAX};
@@ -35,11 +36,9 @@ const PLAIN_FIELDS: [(&str, &[&str]); 4] = [
     ("NewInvite", &["identity", "name"]),
 ];
 
-/// Calls with a field that must be there. All others may come without a body.
-const NEEDED_BODIES: [&str; 3] = ["extend_session", "change_session", "check_invite"];
-
 /// Completes the document.
 pub(super) fn add(document: &mut OpenApi) {
+    let Some(components) = &mut document.components else { return };
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
@@ -49,14 +48,13 @@ pub(super) fn add(document: &mut OpenApi) {
                     parameter.schema = Some(RefOr::T(Schema::Object(schema)));
                 }
             }
-            if let Some(RefOr::T(body)) = &mut operation.request_body
-                && !NEEDED_BODIES.contains(&operation.operation_id.as_deref().unwrap_or_default())
-            {
-                body.required = Some(Required::False);
+            if let Some(RefOr::T(body)) = &mut operation.request_body {
+                // Without a body is as with `{}`: enough where no field is required.
+                body.required =
+                    Some(if has_required_field(body, components) { Required::True } else { Required::False });
             }
         }
     }
-    let Some(components) = &mut document.components else { return };
     for (name, fields) in PLAIN_FIELDS {
         let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(name) else { continue };
         for field in fields {
@@ -66,6 +64,14 @@ pub(super) fn add(document: &mut OpenApi) {
             }
         }
     }
+}
+
+fn has_required_field(body: &RequestBody, components: &Components) -> bool {
+    body.content.values().any(|content| {
+        let RefOr::T(Content { schema: Some(RefOr::Ref(reference)), .. }) = content else { return false };
+        let name = reference.ref_location.rsplit('/').next().unwrap_or_default();
+        matches!(components.schemas.get(name), Some(RefOr::T(Schema::Object(schema))) if !schema.required.is_empty())
+    })
 }
 
 fn schema_of(parameter: &Parameter) -> Option<utoipa::openapi::Object> {

@@ -1,5 +1,6 @@
 //! Hostile and mistaken bodies, over the wire.
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::World;
@@ -90,4 +91,26 @@ async fn queries_are_checked_too() {
     for path in ["/v1/sessions/nonsense", "/v1/sessions/%ff", "/v1/sessions/../../etc", "/v1/sessions/' or 1=1"] {
         assert_eq!(world.get(path).await.status, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_body_may_be_left_out_exactly_where_the_document_says_so() {
+    let world = World::new().await;
+    let document = world.send(Method::GET, "/openapi.json", None, None).await.ok(200);
+    let mut needed = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("methods") {
+            let Some(body) = operation.get("requestBody") else { continue };
+            let path = path.replace("{session_id}", &world.session(json!({})).await);
+            let method = method.to_uppercase().parse::<Method>().expect("a method");
+            let answer = world.send(method, &path, Some(&world.key), None).await;
+            let is_needed = body["required"] == true;
+            assert_eq!(answer.status.as_u16() == 400, is_needed, "{path}: {}", answer.text);
+            if is_needed {
+                assert!(!answer.pointers().is_empty(), "{path} names what is missing");
+                needed.push(path);
+            }
+        }
+    }
+    assert_eq!(needed.len(), 2, "{needed:?}");
 }
