@@ -61,31 +61,37 @@ begin
     ), placed as materialized (
         select p.bucket, p.at,
                p.at >= p_bounds[p.bucket] and p.at + interval '15 minutes' <= p_bounds[p.bucket + 1] as is_whole,
+               sum(p.covered_us)::bigint as covered_us, sum(p.open_us)::bigint as open_us,
                sum(p.present[1] + p.joins::integer) as possible,
-               case when count(*) = 1 then min(p.present_max) end as highest
+               case when count(*) = 1 then min(p.present_max) end as highest,
+               case when count(*) = count(p.present_max) then sum(p.present_max) end as highest_possible
         from piece p group by p.bucket, p.at
-    ), minutes as materialized (
-        select p.bucket, p.at, p.possible, p.highest from placed p where p.is_whole and p.highest is not null
-        union all
-        -- Minute by minute where several counted, or a bound leaves some minutes out.
-        select x.bucket, x.at, x.possible,
+    ), summed as materialized (
+        select p.bucket, sum(case when p.is_whole then p.covered_us else 0 end + p.open_us) as covered_us,
+               coalesce(max(p.highest) filter (where p.is_whole), 0) as peak
+        from placed p group by p.bucket
+    ), minutes as (
+        -- Minute by minute where several counted, or a bound leaves some minutes out, unless that is too little for the peak.
+        select x.bucket,
                (select max(m.n) from unnest(x.present) with ordinality as m (n, minute)
                 where x.is_whole or (x.at + (m.minute - 1) * interval '1 minute' >= p_bounds[x.bucket]
-                                     and x.at + (m.minute - 1) * interval '1 minute' < p_bounds[x.bucket + 1]))
-        from (select g.bucket, g.at, g.is_whole, g.possible, array[
+                                     and x.at + (m.minute - 1) * interval '1 minute' < p_bounds[x.bucket + 1])) as highest
+        from (select g.bucket, g.at, g.is_whole, array[
                   sum(p.present[1]), sum(p.present[2]), sum(p.present[3]), sum(p.present[4]), sum(p.present[5]),
                   sum(p.present[6]), sum(p.present[7]), sum(p.present[8]), sum(p.present[9]), sum(p.present[10]),
                   sum(p.present[11]), sum(p.present[12]), sum(p.present[13]), sum(p.present[14]), sum(p.present[15])] as present
-              from placed g join piece p using (bucket, at)
-              where not g.is_whole or g.highest is null
-              group by g.bucket, g.at, g.is_whole, g.possible) x
+              from placed g join summed s using (bucket) join piece p using (bucket, at)
+              where (not g.is_whole or g.highest is null) and (g.highest_possible > s.peak) is not false
+              group by g.bucket, g.at, g.is_whole) x
     ), highest as materialized (
-        select m.bucket, coalesce(max(m.highest), 0) as peak from minutes m group by m.bucket
+        select h.bucket, max(h.peak) as peak
+        from (select s.bucket, s.peak from summed s union all select m.bucket, coalesce(m.highest, 0) from minutes m) h
+        group by h.bucket
     ), busiest as materialized (
         select b.*, row_number() over () as place
-        from (select m.bucket, m.at, m.possible,
-                     row_number() over (partition by m.bucket order by m.possible desc, m.at) as rank
-              from minutes m where v_is_exact) b
+        from (select p.bucket, p.at, p.possible,
+                     row_number() over (partition by p.bucket order by p.possible desc, p.at) as rank
+              from placed p where v_is_exact) b
         join highest h using (bucket)
         where b.rank <= 3 and b.possible > h.peak
     ), looked_at as (
@@ -120,9 +126,7 @@ begin
     select x.bucket, sum(x.covered_us)::bigint, max(x.peak)::bigint
     from (select n as bucket, 0 as covered_us, 0 as peak from generate_series(1, v_last) as n
           union all
-          select p.bucket, sum(case when p.at >= p_bounds[p.bucket] and p.at + interval '15 minutes' <= p_bounds[p.bucket + 1]
-                                    then p.covered_us else 0 end + p.open_us), 0
-          from piece p group by p.bucket
+          select s.bucket, s.covered_us, 0 from summed s
           union all
           select m.bucket, m.covered_us, 0 from measured m
           union all
