@@ -21,7 +21,8 @@ begin
                           'node_epochs', 'session_audit_log', 'session_audit_log_default', 'evidence_marks', 'refused_records',
                           'participation_spans', 'idempotency_keys', 'event_keys', 'applied_functions',
                           'participant_coverage', 'session_usage_day', 'usage_15m', 'total_15m', 'usage_day',
-                          'usage_returns', 'session_stats_day', 'session_durations_day', 'total_stats_day', 'total_durations_day', 'billing_statements',
+                          'usage_returns', 'session_stats_day', 'session_durations_day', 'session_duration_bands_day',
+                          'total_stats_day', 'total_durations_day', 'total_duration_bands_day', 'billing_statements',
                           'billing_adjustments', 'audit_batches', 'audit_log_identity', 'audit_checkpoints',
                           'audit_checkpoint_heads', 'audit_detached', 'audit_log_all', 'tenant_logins', 'usage_sinks',
                           'usage_outbox', 'usage_sink_cells']) as t

@@ -60,10 +60,18 @@ begin
         insert into rollcall.session_durations_day as d (tenant_id, day, bin, shard, sessions)
         select c.tenant_id, c.day, c.bin, p_shard, c.sessions from counted c order by c.tenant_id, c.day, c.bin
         on conflict (tenant_id, day, bin, shard) do update set sessions = d.sessions + excluded.sessions
+    ), count_bands as (
+        insert into rollcall.session_duration_bands_day as d (tenant_id, day, band, shard, sessions)
+        select c.tenant_id, c.day, c.bin / 8, p_shard, sum(c.sessions) from counted c group by 1, 2, 3 order by 1, 2, 3
+        on conflict (tenant_id, day, band, shard) do update set sessions = d.sessions + excluded.sessions
+    ), count_all as (
+        insert into rollcall.total_durations_day as d (day, bin, shard, sessions)
+        select c.day, c.bin, p_shard, sum(c.sessions) from counted c group by c.day, c.bin order by c.day, c.bin
+        on conflict (day, bin, shard) do update set sessions = d.sessions + excluded.sessions
     )
-    insert into rollcall.total_durations_day as d (day, bin, shard, sessions)
-    select c.day, c.bin, p_shard, sum(c.sessions) from counted c group by c.day, c.bin order by c.day, c.bin
-    on conflict (day, bin, shard) do update set sessions = d.sessions + excluded.sessions;
+    insert into rollcall.total_duration_bands_day as d (day, band, shard, sessions)
+    select c.day, c.bin / 8, p_shard, sum(c.sessions) from counted c group by 1, 2 order by 1, 2
+    on conflict (day, band, shard) do update set sessions = d.sessions + excluded.sessions;
 end
 $$;
 

@@ -1,4 +1,5 @@
--- What earlier versions counted less of: fills the sums that apply_span_changes() keeps by now. Runs with each upgrade, in its
+-- What earlier versions counted less of: fills the sums that apply_span_changes() and
+-- apply_session_changes() keep by now. Runs with each upgrade, in its
 -- transaction, and does nothing where nothing is missing.
 do $$
 begin
@@ -117,6 +118,15 @@ begin
         set connections_carried = excluded.connections_carried, uncertainty_us = excluded.uncertainty_us,
             sessions_new = excluded.sessions_new, sessions_carried = excluded.sessions_carried,
             participants_new = excluded.participants_new, participants_carried = excluded.participants_carried;
+    end if;
+    -- Histograms from before there were bands.
+    if exists (select from rollcall.session_durations_day d where d.sessions > 0)
+       and not exists (select from rollcall.session_duration_bands_day d) then
+        lock table rollcall.session_durations_day in share row exclusive mode;
+        insert into rollcall.session_duration_bands_day (tenant_id, day, band, shard, sessions)
+        select d.tenant_id, d.day, d.bin / 8, d.shard, sum(d.sessions) from rollcall.session_durations_day d group by 1, 2, 3, 4;
+        insert into rollcall.total_duration_bands_day (day, band, shard, sessions)
+        select d.day, d.bin / 8, d.shard, sum(d.sessions) from rollcall.total_durations_day d group by 1, 2, 3;
     end if;
 end
 $$;

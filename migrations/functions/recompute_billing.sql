@@ -86,7 +86,11 @@ begin
                              ('session_stats_day.no_shows', coalesce(s.us < 0, false)::integer),
                              ('session_stats_day.timed', coalesce(s.us >= 0, false)::integer),
                              ('session_stats_day.duration_us', coalesce(greatest(s.us, 0), 0)),
-                             ('session_durations_day.sessions', coalesce(s.us >= 0, false)::integer)) as v (what, n)
+                             ('session_durations_day.sessions', coalesce(s.us >= 0, false)::integer),
+                             ('session_durations_day.bin', case when s.us >= 0 then rollcall.duration_bin(s.us) else 0 end),
+                             ('session_duration_bands_day.sessions', coalesce(s.us >= 0, false)::integer),
+                             ('session_duration_bands_day.band', case when s.us >= 0 then rollcall.duration_bin(s.us) / 8 else 0 end))
+                 as v (what, n)
         group by v.what, s.tenant_id, s.day
     ), recomputed (what, tenant_id, session_id, participant_id, day, n) as (
         select v.what, p.tenant_id, p.session_id, p.participant_id, p.day, v.n
@@ -168,7 +172,9 @@ begin
         select replace(o.what, 'session_', 'total_'), null, null, null, o.day, sum(o.n)
         from outcome o
         where p_tenant_id is null
-          and o.what in ('session_stats_day.started', 'session_stats_day.timed', 'session_stats_day.duration_us')
+          and o.what in ('session_stats_day.started', 'session_stats_day.timed', 'session_stats_day.duration_us',
+                         'session_durations_day.sessions', 'session_durations_day.bin',
+                         'session_duration_bands_day.sessions', 'session_duration_bands_day.band')
         group by o.what, o.day
     ), stored (what, tenant_id, session_id, participant_id, day, n) as (
         select v.what, c.tenant_id, c.session_id, c.participant_id, c.day, v.n
@@ -260,10 +266,34 @@ begin
         where p_tenant_id is null and d.day between v_day and v_last_day
         group by v.what, d.day
         union all
-        select 'session_durations_day.sessions', d.tenant_id, null, null, d.day, sum(d.sessions)
-        from rollcall.session_durations_day d
+        -- Of histograms how many there are, and the sum of their bins, which differs where one is in another bin.
+        select v.what, d.tenant_id, null, null, d.day, sum(v.n)
+        from rollcall.session_durations_day d,
+             lateral (values ('session_durations_day.sessions', d.sessions),
+                             ('session_durations_day.bin', d.sessions * d.bin)) as v (what, n)
         where (p_tenant_id is null or d.tenant_id = p_tenant_id) and d.day between v_day and v_last_day
-        group by d.tenant_id, d.day
+        group by v.what, d.tenant_id, d.day
+        union all
+        select v.what, d.tenant_id, null, null, d.day, sum(v.n)
+        from rollcall.session_duration_bands_day d,
+             lateral (values ('session_duration_bands_day.sessions', d.sessions),
+                             ('session_duration_bands_day.band', d.sessions * d.band)) as v (what, n)
+        where (p_tenant_id is null or d.tenant_id = p_tenant_id) and d.day between v_day and v_last_day
+        group by v.what, d.tenant_id, d.day
+        union all
+        select v.what, null, null, null, d.day, sum(v.n)
+        from rollcall.total_durations_day d,
+             lateral (values ('total_durations_day.sessions', d.sessions),
+                             ('total_durations_day.bin', d.sessions * d.bin)) as v (what, n)
+        where p_tenant_id is null and d.day between v_day and v_last_day
+        group by v.what, d.day
+        union all
+        select v.what, null, null, null, d.day, sum(v.n)
+        from rollcall.total_duration_bands_day d,
+             lateral (values ('total_duration_bands_day.sessions', d.sessions),
+                             ('total_duration_bands_day.band', d.sessions * d.band)) as v (what, n)
+        where p_tenant_id is null and d.day between v_day and v_last_day
+        group by v.what, d.day
     ), compared as (
         select x.what, x.session_id, x.participant_id, x.day, sum(x.stored) as stored, sum(x.recomputed) as recomputed
         from (select s.what, s.tenant_id, s.session_id, s.participant_id, s.day, s.n as stored, 0 as recomputed from stored s

@@ -1,7 +1,8 @@
 -- How the sessions of each bucket went; bucket n lies between bounds n and n+1. Whole days (UTC) come out of session_stats_day
 -- and the histograms; what a bucket has more or less than the days between the midnights next to its bounds, and short buckets
 -- as wholes, out of sessions. Percentiles are exact: of a bucket without days all durations are put in order; for others the
--- histogram says in which bin the wanted session lies and which of the bin it is, and an index finds it there.
+-- histogram says in which band of bins, and then in which bin, the wanted session lies and which of the bin it is, and an index
+-- finds it there.
 --
 -- Runs as the owner, because row-level security may not use that index: its expression is not leakproof, so it would be
 -- asked only of rows that the policy let through, one by one. Whoever is narrowed to a tenant gets that tenant here too.
@@ -98,32 +99,57 @@ begin
                      sum(o.sign) filter (where o.us is not null), coalesce(sum(o.sign * o.us), 0)
               from over o group by o.bucket) x
         group by x.bucket
-    ), counted as (
-        select v_bucket_of[d.day - v_day + 1] as bucket, d.bin, d.sessions
-        from (select d.day, d.bin, d.sessions from rollcall.session_durations_day d
-              where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
-              union all
-              select d.day, d.bin, d.sessions from rollcall.total_durations_day d
-              where p_tenant_id is null and d.day >= v_day and d.day < v_day_to) d
-        where v_bucket_of[d.day - v_day + 1] is not null
-    ), ranked as (
+    ), sought as (
+        select s.bucket, w.what, w.rank
+        from summed s,
+             lateral (values ('p50', (s.timed + 1) / 2), ('p95', (s.timed * 95 + 99) / 100), ('max', s.timed)) as w (what, rank)
+        where v_by_day[s.bucket]
+    ), edge_bin as materialized (
+        select o.bucket, rollcall.duration_bin(o.us) as bin, sum(o.sign)::integer as sessions
+        from over o where o.us is not null and v_by_day[o.bucket] group by 1, 2
+    ), band as (
         -- Sums of integers, which these are small enough for, are much faster than others.
-        select x.bucket, x.bin, x.sessions,
-               sum(x.sessions) over (partition by x.bucket order by x.bin rows unbounded preceding) - x.sessions as below
-        from (select x.bucket, x.bin, sum(x.sessions)::integer as sessions
-              from (select c.bucket, c.bin, c.sessions::integer as sessions from counted c
+        select x.bucket, x.band, x.sessions,
+               sum(x.sessions) over (partition by x.bucket order by x.band rows unbounded preceding) - x.sessions as below
+        from (select x.bucket, x.band, sum(x.sessions)::integer as sessions
+              from (select v_bucket_of[d.day - v_day + 1] as bucket, d.band, d.sessions::integer as sessions
+                    from rollcall.session_duration_bands_day d
+                    where p_tenant_id is not null and d.tenant_id = p_tenant_id and d.day >= v_day and d.day < v_day_to
                     union all
-                    select o.bucket, rollcall.duration_bin(o.us), o.sign from over o where o.us is not null and v_by_day[o.bucket]) x
-              group by x.bucket, x.bin having sum(x.sessions) <> 0) x
+                    select v_bucket_of[d.day - v_day + 1], d.band, d.sessions::integer
+                    from rollcall.total_duration_bands_day d where p_tenant_id is null and d.day >= v_day and d.day < v_day_to
+                    union all
+                    select e.bucket, e.bin / 8, e.sessions from edge_bin e) x
+              where x.bucket is not null
+              group by x.bucket, x.band) x
+    ), near as materialized (
+        -- The band of each of the three sessions, and which of the band it is.
+        select q.bucket, q.what, b.band, q.rank - b.below as rank
+        from sought q join band b on b.bucket = q.bucket and q.rank > b.below and q.rank <= b.below + b.sessions
+    ), ranked as (
+        select x.bucket, x.bin, x.sessions,
+               sum(x.sessions) over (partition by x.bucket, x.band order by x.bin rows unbounded preceding) - x.sessions as below
+        from (select x.bucket, x.bin / 8 as band, x.bin, sum(x.sessions)::integer as sessions
+              from (select n.bucket, d.bin, d.sessions::integer as sessions
+                    from (select distinct n.bucket, n.band from near n) n
+                    join generate_series(0, v_day_to - v_day - 1) as t (day) on v_bucket_of[t.day + 1] = n.bucket,
+                         lateral (select o.bin, o.sessions from rollcall.session_durations_day o
+                                  where p_tenant_id is not null and o.tenant_id = p_tenant_id and o.day = v_day + t.day
+                                    and o.bin >= n.band * 8 and o.bin < n.band * 8 + 8
+                                  union all
+                                  select o.bin, o.sessions from rollcall.total_durations_day o
+                                  where p_tenant_id is null and o.day = v_day + t.day
+                                    and o.bin >= n.band * 8 and o.bin < n.band * 8 + 8 offset 0) d
+                    union all
+                    select e.bucket, e.bin, e.sessions
+                    from edge_bin e join (select distinct n.bucket, n.band from near n) n
+                                         on n.bucket = e.bucket and n.band = e.bin / 8) x
+              group by x.bucket, x.bin) x
     ), wanted as (
-        -- The bins that have one of the three sessions, and which of the bin it is.
-        select r.bucket, r.bin, w.what, w.rank - r.below - 1 as behind
-        from (select r.*, s.timed from ranked r join summed s using (bucket)
-              where ((s.timed + 1) / 2 > r.below and (s.timed + 1) / 2 <= r.below + r.sessions)
-                 or ((s.timed * 95 + 99) / 100 > r.below and (s.timed * 95 + 99) / 100 <= r.below + r.sessions)
-                 or s.timed = r.below + r.sessions offset 0) r,
-             lateral (values ('p50', (r.timed + 1) / 2), ('p95', (r.timed * 95 + 99) / 100), ('max', r.timed)) as w (what, rank)
-        where w.rank > r.below and w.rank <= r.below + r.sessions
+        -- The bin of each, and which of the bin it is.
+        select n.bucket, n.what, r.bin, n.rank - r.below - 1 as behind
+        from near n join ranked r on r.bucket = n.bucket and r.bin / 8 = n.band
+                                     and n.rank > r.below and n.rank <= r.below + r.sessions
     ), percentile as (
         select f.bucket, min(f.us) filter (where f.what = 'p50') as p50_us, min(f.us) filter (where f.what = 'p95') as p95_us,
                min(f.us) filter (where f.what = 'max') as max_us

@@ -52,6 +52,7 @@ pub async fn make(books: &Books, rows: u64, figures: &mut Figures) -> anyhow::Re
         "usage_day",
         "session_stats_day",
         "session_durations_day",
+        "session_duration_bands_day",
         "total_15m",
     ] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!("vacuum analyze rollcall.{table}"))).execute(&mut *conn).await?;

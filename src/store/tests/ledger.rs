@@ -194,6 +194,7 @@ async fn dump(store: &Store, epoch: Epoch) -> Vec<String> {
         ("session_stats_day", format!("t.shard = {epoch}"), ""),
         ("total_stats_day", format!("t.shard = {epoch}"), ""),
         ("session_durations_day", format!("t.shard = {epoch}"), ""),
+        ("session_duration_bands_day", format!("t.shard = {epoch}"), ""),
     ] {
         let sql = format!(
             "select '{table}: ' || (to_jsonb(t) - '{omitted}')::text from rollcall.{table} t where {filter} order by 1"

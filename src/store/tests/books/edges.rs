@@ -277,6 +277,17 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
     ledger.span(BOB, DAY - 30.0, DAY + 30.0).await;
     let crashed = ledger.open(BOB, 2.0 * DAY, 2.0 * DAY + 60.0).await;
     ledger.close(crashed, 2.0 * DAY + 60.0, "node_crash", 250_000).await;
+    let end = format!(
+        "update rollcall.sessions set started_at = {}, status = 'ended', ended_at = {}, end_reason = 'completed'",
+        at(0.0),
+        at(3.0 * DAY)
+    );
+    run(&ledger.store, end).await.expect("ends");
+    let median = format!(
+        "select p50_duration_seconds::integer from rollcall.get_session_analytics({}, {})",
+        at(-DAY),
+        at(4.0 * DAY)
+    );
     let in_kolkata = format!("{ALL_TIME}, 'day', 'Asia/Kolkata', 'second'");
     let exact = format!("{ALL_TIME}, 'day', 'Asia/Kolkata'");
     let before = ledger.usage("billed_units", &in_kolkata).await;
@@ -288,6 +299,8 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
              connection_minutes = 0, participant_minutes = 0, quarters = null;
          update rollcall.participant_coverage set quarters = null;
          delete from rollcall.usage_returns;
+         delete from rollcall.session_duration_bands_day;
+         delete from rollcall.total_duration_bands_day;
          update rollcall.total_15m set participants_new = 0, participants_carried = 0;
          update rollcall.usage_15m
          set uncertainty_us = 0, connections_carried = 0, sessions_new = 0, sessions_carried = 0, participants_new = 0,
@@ -298,12 +311,14 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
     .await
     .expect("as an earlier version left it");
     assert_ne!(ledger.differences().await, "");
+    assert_eq!(value(&ledger.store, &median).await, "null");
     run(&ledger.store, "delete from rollcall.applied_functions where name = 'fill_usage_sums'").await.expect("forgets");
     ledger.store.migrate().await.expect("migrates");
     assert_eq!(ledger.differences().await, "");
     assert_eq!((before.as_str(), ledger.usage("billed_units", &in_kolkata).await.as_str()), ("271", "271"));
     assert_eq!((people_before.as_str(), ledger.usage("participants", &exact).await.as_str()), ("3", "3"));
     assert_eq!(value(&ledger.store, of_all("uncertainty_seconds")).await, "0.25");
+    assert_eq!(value(&ledger.store, &median).await, "259200");
 }
 
 #[tokio::test]

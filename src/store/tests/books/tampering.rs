@@ -53,6 +53,9 @@ async fn recompute_billing_finds_every_changed_sum() {
         ("update rollcall.session_stats_day set duration_us = duration_us + 1", "session_stats_day.duration_us"),
         ("update rollcall.total_stats_day set timed = timed + 1", "total_stats_day.timed"),
         ("delete from rollcall.session_durations_day", "session_durations_day.sessions"),
+        ("update rollcall.total_durations_day set sessions = sessions + 1", "total_durations_day.sessions"),
+        ("delete from rollcall.session_duration_bands_day", "session_duration_bands_day.sessions"),
+        ("update rollcall.total_duration_bands_day set band = band + 1", "total_duration_bands_day"),
         // Behind the back of the triggers the sums no longer fit; before their eyes the trail does not.
         (
             "set local session_replication_role = replica;
