@@ -267,33 +267,22 @@ begin
         group by v.what, d.day
         union all
         -- Of histograms how many there are, and the sum of their bins, which differs where one is in another bin.
-        select v.what, d.tenant_id, null, null, d.day, sum(v.n)
-        from rollcall.session_durations_day d,
-             lateral (values ('session_durations_day.sessions', d.sessions),
-                             ('session_durations_day.bin', d.sessions * d.bin)) as v (what, n)
-        where (p_tenant_id is null or d.tenant_id = p_tenant_id) and d.day between v_day and v_last_day
-        group by v.what, d.tenant_id, d.day
-        union all
-        select v.what, d.tenant_id, null, null, d.day, sum(v.n)
-        from rollcall.session_duration_bands_day d,
-             lateral (values ('session_duration_bands_day.sessions', d.sessions),
-                             ('session_duration_bands_day.band', d.sessions * d.band)) as v (what, n)
-        where (p_tenant_id is null or d.tenant_id = p_tenant_id) and d.day between v_day and v_last_day
-        group by v.what, d.tenant_id, d.day
-        union all
-        select v.what, null, null, null, d.day, sum(v.n)
-        from rollcall.total_durations_day d,
-             lateral (values ('total_durations_day.sessions', d.sessions),
-                             ('total_durations_day.bin', d.sessions * d.bin)) as v (what, n)
-        where p_tenant_id is null and d.day between v_day and v_last_day
-        group by v.what, d.day
-        union all
-        select v.what, null, null, null, d.day, sum(v.n)
-        from rollcall.total_duration_bands_day d,
-             lateral (values ('total_duration_bands_day.sessions', d.sessions),
-                             ('total_duration_bands_day.band', d.sessions * d.band)) as v (what, n)
-        where p_tenant_id is null and d.day between v_day and v_last_day
-        group by v.what, d.day
+        select v.what, h.tenant_id, null, null, h.day, sum(v.n)
+        from (select 'session_durations_day' as histogram, 'bin' as part, d.tenant_id, d.day, d.bin, d.sessions
+              from rollcall.session_durations_day d
+              union all
+              select 'session_duration_bands_day', 'band', d.tenant_id, d.day, d.band, d.sessions
+              from rollcall.session_duration_bands_day d
+              union all
+              select 'total_durations_day', 'bin', null, d.day, d.bin, d.sessions
+              from rollcall.total_durations_day d where p_tenant_id is null
+              union all
+              select 'total_duration_bands_day', 'band', null, d.day, d.band, d.sessions
+              from rollcall.total_duration_bands_day d where p_tenant_id is null) h,
+             lateral (values (h.histogram || '.sessions', h.sessions),
+                             (h.histogram || '.' || h.part, h.sessions * h.bin)) as v (what, n)
+        where (p_tenant_id is null or h.tenant_id = p_tenant_id) and h.day between v_day and v_last_day
+        group by v.what, h.tenant_id, h.day
     ), compared as (
         select x.what, x.session_id, x.participant_id, x.day, sum(x.stored) as stored, sum(x.recomputed) as recomputed
         from (select s.what, s.tenant_id, s.session_id, s.participant_id, s.day, s.n as stored, 0 as recomputed from stored s

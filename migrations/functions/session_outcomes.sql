@@ -126,12 +126,15 @@ begin
         -- The band of each of the three sessions, and which of the band it is.
         select q.bucket, q.what, b.band, q.rank - b.below as rank
         from sought q join band b on b.bucket = q.bucket and q.rank > b.below and q.rank <= b.below + b.sessions
+    ), near_band as materialized (
+        -- Two of the three may lie in the same one.
+        select distinct n.bucket, n.band from near n
     ), ranked as (
         select x.bucket, x.bin, x.sessions,
                sum(x.sessions) over (partition by x.bucket, x.band order by x.bin rows unbounded preceding) - x.sessions as below
         from (select x.bucket, x.bin / 8 as band, x.bin, sum(x.sessions)::integer as sessions
               from (select n.bucket, d.bin, d.sessions::integer as sessions
-                    from (select distinct n.bucket, n.band from near n) n
+                    from near_band n
                     join generate_series(0, v_day_to - v_day - 1) as t (day) on v_bucket_of[t.day + 1] = n.bucket,
                          lateral (select o.bin, o.sessions from rollcall.session_durations_day o
                                   where p_tenant_id is not null and o.tenant_id = p_tenant_id and o.day = v_day + t.day
@@ -142,8 +145,7 @@ begin
                                     and o.bin >= n.band * 8 and o.bin < n.band * 8 + 8 offset 0) d
                     union all
                     select e.bucket, e.bin, e.sessions
-                    from edge_bin e join (select distinct n.bucket, n.band from near n) n
-                                         on n.bucket = e.bucket and n.band = e.bin / 8) x
+                    from edge_bin e join near_band n on n.bucket = e.bucket and n.band = e.bin / 8) x
               group by x.bucket, x.bin) x
     ), wanted as (
         -- The bin of each, and which of the bin it is.
