@@ -29,7 +29,7 @@ begin
         where to_regclass('rollcall.' || t) is null
         union all
         select format('index rollcall.%s is missing or invalid', i)
-        from unnest(array['sessions_external_id_key', 'sessions_active_idx', 'sessions_tenant_created_idx',
+        from unnest(array['sessions_external_id_key', 'sessions_active_idx', 'sessions_tenant_created_idx', 'sessions_awaiting_idx',
                           'participants_pkey', 'participants_identity_idx', 'participation_spans_pkey',
                           'participation_spans_session_idx', 'participation_spans_tenant_idx',
                           'participation_spans_open_idx', 'session_audit_log_pkey', 'session_audit_log_session_idx',
@@ -205,6 +205,13 @@ begin
         join rollcall.node_epochs n on n.epoch = s.epoch
         where s.disconnected_at is null and e.status = 'ended'
           and (n.state <> 'active' or n.attested_until > e.ended_at + interval '5 minutes')
+        -- Nor would the watermark wait for it.
+        union all
+        select format('connection %s-%s is open in session %s, which has ended, but awaits_closes does not say so',
+                      s.epoch, s.connection, s.session_id)
+        from rollcall.participation_spans s
+        join rollcall.sessions e using (session_id)
+        where s.disconnected_at is null and e.status = 'ended' and not e.awaits_closes
         union all
         select format('participant %s is present in session %s, which has ended', p.participant_id, p.session_id)
         from rollcall.participants p

@@ -28,33 +28,60 @@ begin
 
     with change as materialized (
         select * from unnest(p_changes)
-    ), stretch as (
-        select c.tenant_id, c.session_id, c.participant_id, min(c.connected_at) as from_at, max(c.disconnected_at) as to_at
-        from change c group by c.tenant_id, c.session_id, c.participant_id
+    ), touched as (
+        select c.tenant_id, c.session_id, c.participant_id, min(c.connected_at) as from_at, max(c.disconnected_at) as to_at,
+               (min(c.connected_at) at time zone 'UTC')::date as from_day,
+               coalesce(range_agg(tstzrange(c.connected_at, c.disconnected_at)) filter (where c.sign > 0), '{}') as covered,
+               -- The quarters of an hour that spans touch.
+               coalesce(range_agg(c.quarters) filter (where c.sign > 0), '{}') as came,
+               coalesce(range_agg(c.quarters) filter (where c.sign < 0), '{}') as went
+        from (select o.*, rollcall.quarters_touched(o.connected_at, o.disconnected_at) as quarters from change o) c
+        group by c.tenant_id, c.session_id, c.participant_id
+    ), person_seen as materialized (
+        select m.*, b.first_day, coalesce(b.quarters, '{}') as before,
+               coalesce(b.quarters, '{}') - m.went + m.came + coalesce(k.quarters, '{}') as after,
+               b.first_day is null and isempty(m.went) as is_new
+        from touched m,
+             lateral (select range_agg(o.quarters) as quarters, min(o.first_day) as first_day
+                      from rollcall.participant_coverage o
+                      where o.session_id = m.session_id and o.participant_id = m.participant_id) b,
+             -- What others of its spans touch stays.
+             lateral (select range_agg(rollcall.quarters_touched(o.connected_at, o.disconnected_at)) as quarters
+                      from rollcall.participation_spans o
+                      where not isempty(m.went) and o.session_id = m.session_id and o.participant_id = m.participant_id
+                        and o.disconnected_at >= lower(m.went) and o.connected_at < upper(m.went)) k
     ), near as (
         -- Each span near the changes once; it is unchanged if no change has the same key. A group instead of a join.
-        select n.tenant_id, n.session_id, n.participant_id, tstzrange(n.connected_at, n.disconnected_at) as covered,
-               bool_or(n.changed) as changed
-        from (select t.tenant_id, s.session_id, s.participant_id, s.epoch, s.connection, s.connected_at,
-                     s.disconnected_at, false as changed
-              from stretch t,
+        select n.session_id, n.participant_id, tstzrange(n.connected_at, n.disconnected_at) as covered,
+               max(n.sign) as sign
+        from (select t.session_id, t.participant_id, s.epoch, s.connection, s.connected_at, s.disconnected_at, 0 as sign
+              from person_seen t,
                    lateral (select o.* from rollcall.participation_spans o
                             where o.session_id = t.session_id and o.participant_id = t.participant_id
                               and o.disconnected_at > t.from_at and o.connected_at < t.to_at offset 0) s
+              where not t.is_new
               union all
-              select c.tenant_id, c.session_id, c.participant_id, c.epoch, c.connection, c.connected_at,
-                     c.disconnected_at, true
-              from change c where c.sign > 0) n
-        group by n.tenant_id, n.session_id, n.participant_id, n.epoch, n.connection, n.connected_at, n.disconnected_at
+              select t.session_id, t.participant_id, c.epoch, c.connection, c.connected_at, c.disconnected_at, 1
+              from person_seen t
+              join change c on c.session_id = t.session_id and c.participant_id = t.participant_id
+              where not t.is_new and c.sign > 0) n
+        group by n.session_id, n.participant_id, n.epoch, n.connection, n.connected_at, n.disconnected_at
     ), settled as (
-        select x.tenant_id, x.session_id, x.participant_id,
-               coalesce(range_agg(x.covered) filter (where x.sign <= 0), '{}') as before,
-               coalesce(range_agg(x.covered) filter (where x.sign >= 0), '{}') as after
-        from (select n.tenant_id, n.session_id, n.participant_id, n.covered, n.changed::integer as sign from near n
+        -- Who is new has no other spans.
+        select t.tenant_id, t.session_id, t.participant_id, '{}'::tstzmultirange as before, t.covered as after
+        from person_seen t where t.is_new
+        union all
+        select t.tenant_id, t.session_id, t.participant_id,
+               coalesce(range_agg(x.covered) filter (where x.sign <= 0), '{}'),
+               coalesce(range_agg(x.covered) filter (where x.sign >= 0), '{}')
+        from person_seen t
+        join (select n.session_id, n.participant_id, n.covered, n.sign from near n
               union all
-              select c.tenant_id, c.session_id, c.participant_id, tstzrange(c.connected_at, c.disconnected_at), c.sign
+              select c.session_id, c.participant_id, tstzrange(c.connected_at, c.disconnected_at), -1
               from change c where c.sign < 0) x
-        group by x.tenant_id, x.session_id, x.participant_id
+            on x.session_id = t.session_id and x.participant_id = t.participant_id
+        where not t.is_new
+        group by t.tenant_id, t.session_id, t.participant_id
     ), move as materialized (
         -- Sets in the select list, here and below: joined to a function, each of so few rows would cost several times as much.
         select m.tenant_id, m.session_id, m.participant_id, m.sign, lower(m.r) as starts_at, upper(m.r) as ends_at
@@ -117,29 +144,11 @@ begin
                coalesce(sum(p.sign) filter (where p.first_minute <= 14 and p.last_minute >= 14), 0)::integer] as present
         from quarter_piece p
         group by p.tenant_id, p.bucket
-    ), touched as (
-        -- The quarters of an hour that spans touch.
-        select c.tenant_id, c.session_id, c.participant_id,
-               coalesce(range_agg(c.quarters) filter (where c.sign > 0), '{}') as came,
-               coalesce(range_agg(c.quarters) filter (where c.sign < 0), '{}') as went
-        from (select o.*, rollcall.quarters_touched(o.connected_at, o.disconnected_at) as quarters from change o) c
-        group by c.tenant_id, c.session_id, c.participant_id
-    ), person_seen as materialized (
-        select m.tenant_id, m.session_id, m.participant_id, b.first_day, coalesce(b.quarters, '{}') as before,
-               coalesce(b.quarters, '{}') - m.went + m.came + coalesce(k.quarters, '{}') as after
-        from touched m,
-             lateral (select range_agg(o.quarters) as quarters, min(o.first_day) as first_day
-                      from rollcall.participant_coverage o
-                      where o.session_id = m.session_id and o.participant_id = m.participant_id) b,
-             -- What others of its spans touch stays.
-             lateral (select range_agg(rollcall.quarters_touched(o.connected_at, o.disconnected_at)) as quarters
-                      from rollcall.participation_spans o
-                      where not isempty(m.went) and o.session_id = m.session_id and o.participant_id = m.participant_id
-                        and o.disconnected_at >= lower(m.went) and o.connected_at < upper(m.went)) k
     ), session_seen as materialized (
-        select s.tenant_id, s.session_id, b.first_day, coalesce(b.quarters, '{}') as before,
+        select s.tenant_id, s.session_id, s.from_day, b.first_day, coalesce(b.quarters, '{}') as before,
                coalesce(b.quarters, '{}') - s.went + s.came + coalesce(k.quarters, '{}') as after
-        from (select p.tenant_id, p.session_id, range_agg(p.after) as came, range_agg(p.before - p.after) as went
+        from (select p.tenant_id, p.session_id, min(p.from_day) as from_day, range_agg(p.after) as came,
+                     range_agg(p.before - p.after) as went
               from person_seen p group by p.tenant_id, p.session_id) s,
              lateral (select range_agg(o.quarters) as quarters, min(o.first_day) as first_day
                       from rollcall.session_usage_day o where o.session_id = s.session_id) b,
@@ -184,11 +193,15 @@ begin
               union all
               select p.tenant_id, p.sessions, p.participants, p.bucket, 0, -1 from pause p
               union all
+              -- Many come and go in the same quarters, so these are counted before they are spelled out.
               select t.tenant_id, t.sessions, t.participants,
-                     generate_series(lower(t.r), upper(t.r) - interval '15 minutes', interval '15 minutes'), 0, t.sign
-              from (select s.tenant_id, s.sessions, s.participants, 1 as sign, unnest(s.after - s.before) as r from seen s
-                    union all
-                    select s.tenant_id, s.sessions, s.participants, -1, unnest(s.before - s.after) from seen s) t) a
+                     generate_series(lower(t.r), upper(t.r) - interval '15 minutes', interval '15 minutes'), 0, 1
+              from (select r.tenant_id, r.r, sum(r.sign * r.sessions) as sessions, sum(r.sign * r.participants) as participants
+                    from (select s.tenant_id, s.sessions, s.participants, 1 as sign, unnest(s.after - s.before) as r from seen s
+                          union all
+                          select s.tenant_id, s.sessions, s.participants, -1, unnest(s.before - s.after)
+                          from seen s where not isempty(s.before)) r
+                    group by r.tenant_id, r.r) t) a
         group by a.tenant_id, a.bucket
     ), day_piece as (
         select m.tenant_id, m.session_id, m.participant_id, m.at, m.sign,
@@ -226,8 +239,7 @@ begin
                    as quarters,
                coalesce(c.connections, 0) as connections_before, coalesce(c.covered_us, 0) as covered_us_before,
                c.first_day as first_day_before,
-               coalesce(c.first_day, least(s.first_day, min(d.day) over (partition by d.session_id, d.participant_id)))
-                   as first_day,
+               coalesce(c.first_day, least(s.first_day, s.from_day)) as first_day,
                -- An earlier day than known, or a day that empties: the first days are put right afterwards.
                (coalesce(c.covered_us, 0) + d.covered_us + 999999) / 1000000
                    - (coalesce(c.covered_us, 0) + 999999) / 1000000 as whole_seconds,
@@ -237,7 +249,8 @@ begin
         from person_day d
         join person_seen s on s.session_id = d.session_id and s.participant_id = d.participant_id
         left join lateral (select o.* from rollcall.participant_coverage o
-                           where o.session_id = d.session_id and o.participant_id = d.participant_id and o.day = d.day
+                           where s.first_day is not null and o.session_id = d.session_id
+                             and o.participant_id = d.participant_id and o.day = d.day
                            offset 0) c on true
     ), write_persons as (
         insert into rollcall.participant_coverage as c
@@ -275,12 +288,12 @@ begin
                u.first_at as first_at_before, coalesce(u.connections, 0) as connections_before, coalesce(u.connected_us, 0) as connected_us_before,
                coalesce(u.uncertainty_us, 0) as uncertainty_us_before, coalesce(u.whole_seconds, 0) as whole_seconds_before,
                coalesce(u.connection_minutes, 0) as connection_minutes_before, coalesce(u.participant_minutes, 0) as participant_minutes_before,
-               coalesce(u.first_day, least(s.first_day, min(d.day) over (partition by d.session_id))) as first_day,
+               coalesce(u.first_day, least(s.first_day, s.from_day)) as first_day,
                d.day < s.first_day or coalesce(u.participants, 0) + d.participants = 0 or u.participants = 0 as stirred
         from session_day d
         join session_seen s on s.session_id = d.session_id
         left join lateral (select o.* from rollcall.session_usage_day o
-                           where o.session_id = d.session_id and o.day = d.day offset 0) u on true
+                           where s.first_day is not null and o.session_id = d.session_id and o.day = d.day offset 0) u on true
     ), write_meetings as (
         insert into rollcall.session_usage_day as u
             (session_id, day, tenant_id, first_day, first_at, last_at, participants, covered_us, connections, connected_us,

@@ -16,11 +16,14 @@ begin
     )
     select least(
         (select k.through from known k),
-        -- The end is looked up for each session that somebody is in, never by reading all that ended: hence the offset.
-        (select min(least(o.proven_until, e.ended_at))
-         from (select s.session_id, min(greatest(s.last_evidence_at, s.connected_at)) as proven_until
-               from rollcall.participation_spans s where s.disconnected_at is null group by s.session_id) o
-         left join lateral (select e.ended_at from rollcall.sessions e where e.session_id = o.session_id offset 0) e on true),
+        (select min(greatest(s.last_evidence_at, s.connected_at))
+         from rollcall.participation_spans s where s.disconnected_at is null),
+        -- Of few sessions, so they are looked up one by one.
+        (select min(e.ended_at)
+         from rollcall.sessions e
+         where e.awaits_closes
+           and exists (select from rollcall.participation_spans s
+                       where s.session_id = e.session_id and s.disconnected_at is null offset 0)),
         (select min(s.disconnected_at)
          from grace g
          cross join known k

@@ -144,7 +144,9 @@ pub async fn end(
     let ended = sqlx::query!(
         "update rollcall.sessions
          set status = 'ended', ended_at = $3, end_reason = 'completed', last_seen_at = greatest(last_seen_at, $3),
-             version = version + 1
+             version = version + 1,
+             awaits_closes = exists (select from rollcall.participation_spans p
+                                     where p.session_id = $2 and p.disconnected_at is null)
          where tenant_id = $1 and session_id = $2 and status = 'active'",
         tenant.0,
         session.0,
@@ -174,7 +176,8 @@ pub async fn recover(
     let outcome = sqlx::query!(
         "update rollcall.sessions
          set status = 'active', ended_at = null, end_reason = null, last_activity_at = greatest(last_activity_at, $3),
-             last_seen_at = greatest(last_seen_at, $3), hold_until = $3, expires_at = $4, version = version + 1
+             last_seen_at = greatest(last_seen_at, $3), hold_until = $3, expires_at = $4, version = version + 1,
+             awaits_closes = false
          where tenant_id = $1 and session_id = $2 and status = 'ended'",
         tenant.0,
         session.0,

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use rollcall_core::{Epoch, Heard, LeaveReason, Record, SessionId, Timestamp};
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::fold::{Arrival, Folded, ParticipantFold, Person};
@@ -21,39 +23,52 @@ pub(super) async fn write(
     folded: Folded,
 ) -> Result<u64, StoreError> {
     rollups::count_as(conn, epoch).await?;
-    lock_sessions(conn, epoch, &folded).await?;
+    let mut ended = lock_sessions(conn, epoch, &folded).await?;
+    ended.extend(folded.sessions.iter().filter(|(_, fold)| fold.ended.is_some()).map(|(session, _)| session.0));
     let effective_ends = write_sessions(conn, &folded).await?;
     write_joined(conn, &folded).await?;
     write_uses(conn, &folded).await?;
     write_changed(conn, &folded).await?;
     write_names(conn, &folded).await?;
-    // While Postgres counts the spans, the rows of the trail are made, and while it stores these, their root.
+    // While Postgres counts the spans, the rows of the trail are made ready to send, and while it stores these, their root.
     let spans = async {
         write_opened(conn, &folded).await?;
         write_closed(conn, &folded).await?;
+        write_awaits_closes(conn, &ended).await?;
         write_heard(conn, epoch, &folded).await?;
         write_marks(conn, epoch, &folded).await
     };
-    let (spans, rows) = tokio::join!(spans, async { audit::rows(epoch, first_seq, records, &effective_ends) });
+    let (spans, (rows, insert)) = tokio::join!(spans, async {
+        let rows = audit::rows(epoch, first_seq, records, &effective_ends);
+        let insert = (!rows.is_empty()).then(|| insert_audit(epoch, &rows));
+        (rows, insert)
+    });
     spans?;
-    let (stored, root) =
-        tokio::join!(write_audit(conn, epoch, &rows), async { chain::root(epoch, &rows, &folded.marks) });
+    let stored = async {
+        match insert {
+            Some(insert) => insert.execute(&mut *conn).await.map(drop),
+            None => Ok(()),
+        }
+    };
+    let (stored, root) = tokio::join!(stored, async { chain::root(epoch, &rows, &folded.marks) });
     stored?;
     // Last: it reads back what the batch brought.
     chain::seal(conn, epoch, first_seq, records, root).await?;
     Ok(rows.len() as u64)
 }
 
-async fn lock_sessions(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> Result<(), StoreError> {
+/// Returns the sessions that had ended before.
+async fn lock_sessions(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> Result<Vec<Uuid>, StoreError> {
     let sessions: Vec<Uuid> = folded.sessions.keys().map(|session| session.0).collect();
     let connections: Vec<i64> = folded.heard.keys().copied().collect();
     if sessions.is_empty() && connections.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    sqlx::query_file!("src/store/queries/ledger_lock_sessions.sql", &sessions, epoch.0, &connections)
-        .fetch_one(conn)
-        .await?;
-    Ok(())
+    let ended =
+        sqlx::query_file_scalar!("src/store/queries/ledger_lock_sessions.sql", &sessions, epoch.0, &connections)
+            .fetch_one(conn)
+            .await?;
+    Ok(ended)
 }
 
 /// Returns the positions of the records whose end of a session took effect.
@@ -249,6 +264,14 @@ async fn write_closed(conn: &mut PgConnection, folded: &Folded) -> Result<(), St
     Ok(())
 }
 
+async fn write_awaits_closes(conn: &mut PgConnection, ended: &[Uuid]) -> Result<(), StoreError> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    sqlx::query_file!("src/store/queries/ledger_awaits_closes.sql", ended).execute(conn).await?;
+    Ok(())
+}
+
 async fn write_heard(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> Result<(), StoreError> {
     if folded.heard.is_empty() {
         return Ok(());
@@ -285,10 +308,8 @@ async fn write_marks(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> 
     Ok(())
 }
 
-async fn write_audit(conn: &mut PgConnection, epoch: Epoch, rows: &[audit::Row]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
+/// The statement with its arguments encoded.
+fn insert_audit(epoch: Epoch, rows: &[audit::Row]) -> Query<'static, Postgres, PgArguments> {
     let column = Columns(rows);
     sqlx::query_file!(
         "src/store/queries/ledger_audit.sql",
@@ -304,9 +325,6 @@ async fn write_audit(conn: &mut PgConnection, epoch: Epoch, rows: &[audit::Row])
         &column.of(|row| row.metadata.clone()),
         &column.of(|row| row.leaf.to_vec()),
     )
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// Rows seen as columns, which is how UNNEST takes them.

@@ -4,6 +4,8 @@ use sqlx::AssertSqlSafe;
 
 use super::super::{LEASE, make_tenant, now, run, value};
 use super::{ALL_TIME, Ledger, at, fresh_id};
+use crate::store::mapping::to_utc;
+use crate::store::sessions;
 
 const ANN: u128 = 1;
 const BOB: u128 = 2;
@@ -227,12 +229,9 @@ async fn what_an_ended_session_has_too_much_is_not_called_complete() {
         .expect("attests");
     let complete = "select extract(epoch from complete_through) - 1772323200 from rollcall.get_billing_watermark()";
     assert_eq!(value(&ledger.store, complete).await, "100.000000");
-    let end = format!(
-        "update rollcall.sessions set status = 'ended', ended_at = {}, end_reason = 'completed' where session_id = '{}'",
-        at(60.0),
-        ledger.session
-    );
-    run(&ledger.store, end).await.expect("ends");
+    let mut connection_of_an_operator = ledger.store.pool.acquire().await.expect("connects");
+    let end = to_utc(rollcall_core::Timestamp((super::MARCH + 60) * 1_000_000));
+    assert!(sessions::end(&mut connection_of_an_operator, ledger.tenant, ledger.session, end).await.expect("ends"));
     // The node has not heard of it: the connection will be cut back.
     assert_eq!(value(&ledger.store, complete).await, "60.000000");
     ledger.close(connection, 60.0, "session_ended", 0).await;
