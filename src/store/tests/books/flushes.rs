@@ -7,6 +7,7 @@ use super::super::history::History;
 use super::super::{LEASE, now, run, value};
 use super::random::instant;
 use super::{ALL_TIME, Ledger, MARCH, at, database, differences, fresh_id, make_session, make_tenant};
+use crate::store::Store;
 use crate::store::ledger::apply_batch;
 
 const ANN: u128 = 1;
@@ -19,6 +20,7 @@ async fn nothing_differs_after_random_histories() {
     let tenant = make_tenant(&store).await;
     let mut conn = store.dedicated().await.expect("connection");
     let mut choice = 12_345_u32;
+    let mut awaited = 0;
     for round in 0..12 {
         let mut sessions = Vec::new();
         for _ in 0..3 {
@@ -37,10 +39,24 @@ async fn nothing_differs_after_random_histories() {
             apply_batch(&mut conn, epoch, first, batch, LEASE).await.expect("applies");
             // Again, as after a lost answer.
             apply_batch(&mut conn, epoch, first, batch, LEASE).await.expect("answers");
+            awaited += sessions_that_await_closes(&store).await;
         }
         assert_eq!(differences(&store).await, "", "round {round}");
     }
+    assert!(awaited > 0, "some ended with people inside");
     assert_ne!(value(&store, "select sum(covered_us) from rollcall.usage_day").await, "0");
+}
+
+/// How many there are, all of them by their marks: those that have ended and have open connections.
+async fn sessions_that_await_closes(store: &Store) -> i64 {
+    let sql = "select count(*) filter (where e.awaits_closes),
+                      count(*) filter (where e.awaits_closes <> (e.status = 'ended' and exists (
+                          select from rollcall.participation_spans s
+                          where s.session_id = e.session_id and s.disconnected_at is null)))
+               from rollcall.sessions e";
+    let (marked, wrong): (i64, i64) = sqlx::query_as(sql).fetch_one(&store.pool).await.expect("counts");
+    assert_eq!(wrong, 0, "sessions with a wrong mark");
+    marked
 }
 
 /// The trap of sums by upsert: two that count the same participant at the same time must not both count the overlap.
