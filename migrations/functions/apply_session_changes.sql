@@ -49,6 +49,9 @@ begin
         timed = d.timed + excluded.timed,
         duration_us = d.duration_us + excluded.duration_us;
 
+    if not exists (select from unnest(p_changes) c where c.started_at is not null and c.ended_at is not null) then
+        return;
+    end if;
     with ended as materialized (
         select c.tenant_id, (c.ended_at at time zone 'UTC')::date as day, rollcall.duration_us(c.started_at, c.ended_at) as us,
                c.sign

@@ -1,33 +1,30 @@
--- The Merkle tree of RFC 6962: 0x01 before two nodes. A node that is left over moves up as it is.
-create or replace function rollcall.merkle_root(p_leaves bytea[]) returns bytea
+-- The Merkle tree of RFC 6962: 0x01 before two nodes. A node that is left over moves up as it is. A level is one string of
+-- hashes: arrays of them take a third longer, and every flush waits for this.
+drop function if exists rollcall.merkle_root(bytea[]);
+
+create or replace function rollcall.merkle_root(p_leaves bytea) returns bytea
     language plpgsql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
-    v_level bytea[] := p_leaves;
-    v_next bytea[];
-    v_left bytea;
-    v_node bytea;
+    v_level bytea := p_leaves;
+    v_nodes integer := length(p_leaves) / 32;
 begin
-    while cardinality(v_level) > 1 loop
-        v_next := '{}';
-        v_left := null;
-        foreach v_node in array v_level loop
-            if v_left is null then
-                v_left := v_node;
-            else
-                v_next := v_next || sha256('\x01'::bytea || v_left || v_node);
-                v_left := null;
-            end if;
-        end loop;
-        if v_left is not null then
-            v_next := v_next || v_left;
-        end if;
-        v_level := v_next;
+    if length(p_leaves) % 32 <> 0 then
+        raise exception 'the leaf hashes take % bytes, which is not a multiple of 32', length(p_leaves)
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Give them one after the other: string_agg(leaf, '''' order by seq).';
+    end if;
+    while v_nodes > 1 loop
+        select string_agg(sha256('\x01'::bytea || substring(v_level from 64 * p.pair + 1 for 64)), '' order by p.pair)
+               || substring(v_level from 64 * (v_nodes / 2) + 1)
+        into v_level
+        from generate_series(0, v_nodes / 2 - 1) as p (pair);
+        v_nodes := (v_nodes + 1) / 2;
     end loop;
-    return coalesce(v_level[1], sha256(''::bytea));
+    return case when v_nodes = 0 then sha256('') else v_level end;
 end
 $$;
 
-comment on function rollcall.merkle_root(bytea[]) is 'RFC 6962 Merkle root over leaf hashes in their order.';
+comment on function rollcall.merkle_root(bytea) is 'RFC 6962 Merkle root over leaf hashes of 32 bytes, one after the other.';
 
 create or replace function rollcall.audit_batch_hash(
     p_prev_hash bytea, p_root bytea, p_epoch bigint, p_first_seq bigint, p_last_seq bigint, p_committed_at timestamptz

@@ -12,14 +12,15 @@ create or replace function rollcall.seal_audit_batch(
 ) returns bytea
     language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    v_leaves bytea[];
+    v_count bigint;
+    v_leaves bytea;
     v_root bytea;
     v_last_seq bigint;
     v_prev_hash bytea;
     v_now timestamptz := clock_timestamp();
     v_hash bytea;
 begin
-    select array_agg(l.leaf order by l.seq) into v_leaves from (
+    select count(*), string_agg(l.leaf, '' order by l.seq) into v_count, v_leaves from (
         select a.seq, a.leaf from rollcall.session_audit_log a
         where a.epoch = p_epoch and a.seq between p_first_seq and p_last_seq and a.occurred_at between p_from and p_to
         union all
@@ -27,9 +28,9 @@ begin
         union all
         select r.seq, r.leaf from rollcall.refused_records r where r.epoch = p_epoch and r.seq between p_first_seq and p_last_seq
     ) l;
-    if coalesce(cardinality(v_leaves), 0) <> p_last_seq - p_first_seq + 1 then
+    if v_count <> p_last_seq - p_first_seq + 1 then
         raise exception 'records % to % of epoch % cannot be sealed: % of % are there', p_first_seq, p_last_seq, p_epoch,
-                coalesce(cardinality(v_leaves), 0), p_last_seq - p_first_seq + 1
+                v_count, p_last_seq - p_first_seq + 1
             using errcode = 'object_not_in_prerequisite_state', hint = 'Records are numbered without gaps.';
     end if;
     v_root := rollcall.merkle_root(v_leaves);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::figures::{Budget, Latencies};
 use super::flush::{History, make_sessions};
-use super::{Books, Effort, Figure, Figures};
+use super::{Books, Effort, Figure, Figures, reads};
 use crate::clock;
 
 /// Sessions that people join meanwhile.
@@ -33,6 +33,7 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
     make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
     make_sessions(books, tenant, &busy, "now()").await?;
     open_connections(books, tenant, epoch, &idle).await?;
+    figures.add(reads::measure_bill_beside(books, effort, idle.len()).await?);
 
     let stop = Arc::new(AtomicBool::new(false));
     let joins = tokio::spawn(join_on(books.store.clone(), epoch, tenant, busy, stop.clone()));
@@ -90,7 +91,7 @@ async fn open_connections(books: &Books, tenant: TenantId, epoch: Epoch, session
     Ok(())
 }
 
-/// Joins one person after the other until it is told to stop.
+/// Joins one person after the other until it is told to stop; then all go.
 async fn join_on(
     store: Store,
     epoch: Epoch,
@@ -103,11 +104,13 @@ async fn join_on(
     let mut history = History { tenant, epoch, now, counter: 0, records: Vec::new() };
     let mut latencies = Latencies::default();
     let mut first_seq = 1;
+    let mut closes = Vec::new();
     // At least one more than needed, so that there is a figure on a fast machine.
     while !stop.load(Ordering::Relaxed) || latencies.len() == 0 {
         let session = SessionId(sessions[history.counter as usize % sessions.len()]);
         let participant = ParticipantId(Uuid::from_u128(session.0.as_u128() ^ ((history.counter as u128 + 1) << 64)));
-        history.join(session, participant);
+        let (connection, connected_at) = history.join(session, participant);
+        closes.push(history.close(session, participant, connection, connected_at));
         let batch = std::mem::take(&mut history.records);
         let started_at = clock::now();
         match apply_batch(&mut conn, epoch, first_seq, &batch, LEASE).await? {
@@ -116,5 +119,6 @@ async fn join_on(
         }
         first_seq += batch.len() as i64;
     }
+    apply_batch(&mut conn, epoch, first_seq, &closes, LEASE).await?;
     Ok(latencies)
 }

@@ -184,10 +184,9 @@ impl History {
                 let state: Arc<str> = format!("{{\"hand\":{hand}}}").into();
                 self.record(session, SessionFact::StateUpdated { participant, state });
             }
+            let close = self.close(session, participant, connection, connected_at);
+            self.records.push(close);
             let reason = LeaveReason::Closed;
-            let fact =
-                SessionFact::ConnectionClosed { participant, connection, connected_at, reason, uncertainty_us: 0 };
-            self.record(session, fact);
             self.record(session, SessionFact::ParticipantLeft { participant, reason, by: Actor::Server });
         }
     }
@@ -215,10 +214,27 @@ impl History {
         (connection, connected_at)
     }
 
+    pub fn close(
+        &mut self,
+        session: SessionId,
+        participant: ParticipantId,
+        connection: ConnectionId,
+        connected_at: Timestamp,
+    ) -> Record {
+        let reason = LeaveReason::Closed;
+        let fact = SessionFact::ConnectionClosed { participant, connection, connected_at, reason, uncertainty_us: 0 };
+        self.at_next_instant(session, fact)
+    }
+
     fn record(&mut self, session: SessionId, fact: SessionFact) {
-        let fact = Fact::Session { tenant: self.tenant, session, fact };
-        self.records.push(Record { at: self.now, fact });
+        let record = self.at_next_instant(session, fact);
+        self.records.push(record);
+    }
+
+    fn at_next_instant(&mut self, session: SessionId, fact: SessionFact) -> Record {
+        let record = Record { at: self.now, fact: Fact::Session { tenant: self.tenant, session, fact } };
         self.now = self.now + Duration::from_micros(137);
+        record
     }
 }
 

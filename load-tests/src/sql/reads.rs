@@ -27,65 +27,91 @@ struct Question {
 /// # Errors
 /// A query fails.
 pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> anyhow::Result<()> {
-    let sessions: Vec<Uuid> = sqlx::query_scalar(
-        "select session_id from rollcall.sessions where started_at is not null order by md5(session_id::text) limit 400",
-    )
-    .fetch_all(&books.pool)
-    .await?;
+    let sessions = some_sessions(books).await?;
     let tenants: Vec<Uuid> =
         sqlx::query_scalar("select tenant_id from rollcall.sessions group by 1 order by count(*) desc, 1 limit 200")
             .fetch_all(&books.pool)
             .await?;
     for question in questions() {
-        let mut conn = PgConnection::connect(&books.url).await?;
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("set role {}", question.role))).execute(&mut conn).await?;
         let ids = if question.name.contains("session's") { &sessions } else { &tenants };
-        let mut latencies = Latencies::default();
-        let mut rows_max = 0;
-        for is_recorded in [false, true] {
-            let began_at = clock::now();
-            for run in 0..effort.runs {
-                let is_late = clock::micros_between(began_at, clock::now()) as f64 / 1e6 > QUESTION_S_MAX;
-                if is_late && run >= ZONES.len() {
-                    break;
-                }
-                let (id, zone) = (ids[run % ids.len()], ZONES[run % ZONES.len()]);
-                let query = sqlx::query(sqlx::AssertSqlSafe(question.sql.clone())).bind(id).bind(zone);
-                let started_at = clock::now();
-                let rows = query.fetch_all(&mut conn).await?;
-                if is_recorded {
-                    latencies.record(clock::micros_between(started_at, clock::now()));
-                    rows_max = rows_max.max(rows.len());
-                }
-            }
-        }
-        conn.close().await?;
-        let note = format!(
-            "p50 {:.2} ms, {} runs, up to {rows_max} rows; {}",
-            latencies.quantile_ms(0.5),
-            latencies.len(),
-            question.note
-        );
-        let p99 = latencies.quantile_ms(0.99);
-        let figure = Figure::new(question.name, p99, "ms p99").note(note);
-        figures.add(match question.budget_ms {
-            Some(limit) => figure.against(Budget::AtMost(limit)),
-            None => figure,
-        });
+        figures.add(ask(books, effort, &question, ids).await?);
     }
     Ok(())
+}
+
+/// A bill says how complete it is, and what is still open may add to it: asked while many connections are.
+///
+/// # Errors
+/// A query fails.
+pub async fn measure_bill_beside(books: &Books, effort: Effort, connections: usize) -> anyhow::Result<Figure> {
+    let question = Question {
+        name: "a session's bill beside many open connections",
+        budget_ms: None,
+        note: "the watermark reads the last evidence of each",
+        ..bill()
+    };
+    let mut figure = ask(books, effort, &question, &some_sessions(books).await?).await?;
+    figure.note = format!("{connections} open; {}", figure.note);
+    Ok(figure)
+}
+
+async fn some_sessions(books: &Books) -> anyhow::Result<Vec<Uuid>> {
+    let sql = "select session_id from rollcall.sessions where started_at is not null and status = 'ended'
+               order by md5(session_id::text) limit 400";
+    Ok(sqlx::query_scalar(sql).fetch_all(&books.pool).await?)
+}
+
+/// The ids and zones in turns.
+async fn ask(books: &Books, effort: Effort, question: &Question, ids: &[Uuid]) -> anyhow::Result<Figure> {
+    let mut conn = PgConnection::connect(&books.url).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("set role {}", question.role))).execute(&mut conn).await?;
+    let mut latencies = Latencies::default();
+    let mut rows_max = 0;
+    for is_recorded in [false, true] {
+        let began_at = clock::now();
+        for run in 0..effort.runs {
+            let is_late = clock::micros_between(began_at, clock::now()) as f64 / 1e6 > QUESTION_S_MAX;
+            if is_late && run >= ZONES.len() {
+                break;
+            }
+            let (id, zone) = (ids[run % ids.len()], ZONES[run % ZONES.len()]);
+            let query = sqlx::query(sqlx::AssertSqlSafe(question.sql.clone())).bind(id).bind(zone);
+            let started_at = clock::now();
+            let rows = query.fetch_all(&mut conn).await?;
+            if is_recorded {
+                latencies.record(clock::micros_between(started_at, clock::now()));
+                rows_max = rows_max.max(rows.len());
+            }
+        }
+    }
+    conn.close().await?;
+    let note = format!(
+        "p50 {:.2} ms, {} runs, up to {rows_max} rows; {}",
+        latencies.quantile_ms(0.5),
+        latencies.len(),
+        question.note
+    );
+    let figure = Figure::new(question.name, latencies.quantile_ms(0.99), "ms p99").note(note);
+    Ok(match question.budget_ms {
+        Some(limit) => figure.against(Budget::AtMost(limit)),
+        None => figure,
+    })
+}
+
+fn bill() -> Question {
+    Question {
+        name: "a session's bill",
+        role: "rollcall_billing",
+        sql: "select * from rollcall.get_session_billing_data($1) where $2::text is not null".to_owned(),
+        budget_ms: Some(5.0),
+        note: "reads the rows of one session: the same at 100 million",
+    }
 }
 
 fn questions() -> Vec<Question> {
     let (billing, auditor) = ("rollcall_billing", "rollcall_auditor");
     vec![
-        Question {
-            name: "a session's bill",
-            role: billing,
-            sql: "select * from rollcall.get_session_billing_data($1) where $2::text is not null".to_owned(),
-            budget_ms: Some(5.0),
-            note: "reads the rows of one session: the same at 100 million",
-        },
+        bill(),
         Question {
             name: "a tenant's month in any zone",
             role: billing,
