@@ -2,7 +2,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::super::{LEASE, make_tenant, now, run, value};
+use super::super::{LEASE, make_tenant, now, run, value, verify};
 use super::{ALL_TIME, Ledger, at, fresh_id};
 use crate::store::mapping::to_utc;
 use crate::store::sessions;
@@ -234,6 +234,12 @@ async fn what_an_ended_session_has_too_much_is_not_called_complete() {
     assert!(sessions::end(&mut connection_of_an_operator, ledger.tenant, ledger.session, end).await.expect("ends"));
     // The node has not heard of it: the connection will be cut back.
     assert_eq!(value(&ledger.store, complete).await, "60.000000");
+    // These spans have no trail, so verify.sql has other things to say, too.
+    let faults = |outcome: Result<(), sqlx::Error>| outcome.expect_err("no trail").to_string();
+    let unmarked = "is open in session";
+    assert!(!faults(verify(&ledger.store).await).contains(unmarked), "marked by whoever ended it");
+    run(&ledger.store, "update rollcall.sessions set awaits_closes = false").await.expect("tampers");
+    assert!(faults(verify(&ledger.store).await).contains(unmarked), "the watermark would pass it");
     ledger.close(connection, 60.0, "session_ended", 0).await;
     assert_eq!(value(&ledger.store, complete).await, (DAY as i64).to_string() + ".000000");
 }
