@@ -213,25 +213,32 @@ test("after close() no listener, timer or socket is left", async () => {
   assert.deepEqual(await page.evaluate(() => counted()), { listeners: 0, timers: 0, sockets: 0, locks: 0 });
 });
 
+/** Goes and comes back twice. False: Chromium did not keep the page, which it need not, and loaded it anew. */
+async function comesBackFromCache(caching) {
+  const { token } = await server.room();
+  const ben = await join(caching, server.url, { token, name: "Ben" });
+  const ann = await join(caching, server.url, { token, name: "Ann" });
+  const before = await sees(ann, 1);
+  await ann.evaluate(() => addEventListener("pageshow", (event) => (globalThis.restored = event.persisted)));
+  for (const times of [1, 2]) {
+    await ann.goto(`${server.url}/docs`);
+    await until(ben, ({ others }) => others[0].status === "reconnecting");
+    await ann.goBack({ waitUntil: "commit" });
+    const came = () => (globalThis.restored ? "restored" : !globalThis.room && document.readyState === "complete" && "anew");
+    if (await eventually("the page is back", () => ann.evaluate(came)) === "anew") return false;
+    const after = await sees(ann, 1);
+    assert.equal(after.self.participant_id, before.self.participant_id, `time ${times}`);
+    await until(ben, ({ others }) => others[0].status === "active");
+  }
+  assert.deepEqual(await events(ben, "leave"), []);
+  return true;
+}
+
 test("a page out of the back/forward cache is in the room again", async () => {
   const caching = await launch({ ignoreDefaultArgs: ["--disable-back-forward-cache"] });
   try {
-    const { token } = await server.room();
-    const ben = await join(caching, server.url, { token, name: "Ben" });
-    const ann = await join(caching, server.url, { token, name: "Ann" });
-    const before = await sees(ann, 1);
-    await ann.evaluate(() => addEventListener("pageshow", (event) => (globalThis.restored = event.persisted)));
-    for (const times of [1, 2]) {
-      await ann.goto(`${server.url}/docs`);
-      await until(ben, ({ others }) => others[0].status === "reconnecting");
-      await ann.goBack({ waitUntil: "commit" });
-      // A page that was loaded anew would know nothing of this.
-      await eventually("restored", () => ann.evaluate(() => globalThis.restored === true));
-      const after = await sees(ann, 1);
-      assert.equal(after.self.participant_id, before.self.participant_id, `time ${times}`);
-      await until(ben, ({ others }) => others[0].status === "active");
-    }
-    assert.deepEqual(await events(ben, "leave"), []);
+    let tries = 1;
+    while (!await comesBackFromCache(caching)) assert.ok(++tries <= 3, "Chromium never kept the page");
   } finally {
     await caching.close();
   }
