@@ -144,17 +144,27 @@ pub async fn end(
     let ended = sqlx::query!(
         "update rollcall.sessions
          set status = 'ended', ended_at = $3, end_reason = 'completed', last_seen_at = greatest(last_seen_at, $3),
-             version = version + 1,
-             awaits_closes = exists (select from rollcall.participation_spans p
-                                     where p.session_id = $2 and p.disconnected_at is null)
+             version = version + 1
          where tenant_id = $1 and session_id = $2 and status = 'active'",
         tenant.0,
         session.0,
         at,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(ended.rows_affected() == 1)
+    if ended.rows_affected() == 0 {
+        return Ok(false);
+    }
+    mark_awaits_closes(connection, &[session.0]).await?;
+    Ok(true)
+}
+
+/// Writes down which of these ended sessions have open connections. The caller holds their rows, since an earlier statement.
+pub(super) async fn mark_awaits_closes(connection: &mut PgConnection, ended: &[Uuid]) -> Result<(), StoreError> {
+    if !ended.is_empty() {
+        sqlx::query_file!("src/store/queries/sessions_awaits_closes.sql", ended).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// What came of an attempt to bring a session back.

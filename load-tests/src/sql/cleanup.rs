@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
-use rollcall::store::{BatchOutcome, EpochState, Store, apply_batch};
+use anyhow::ensure;
+use rollcall::store::{EpochState, Store};
 use rollcall_core::{Epoch, ParticipantId, SessionId, TenantId, Timestamp};
 use uuid::Uuid;
 
 use super::figures::{Budget, Latencies};
-use super::flush::{History, make_sessions};
+use super::flush::{History, apply, make_sessions};
 use super::{Books, Effort, Figure, Figures, reads};
 use crate::clock;
 
@@ -104,21 +104,20 @@ async fn join_on(
     let mut history = History { tenant, epoch, now, counter: 0, records: Vec::new() };
     let mut latencies = Latencies::default();
     let mut first_seq = 1;
-    let mut closes = Vec::new();
+    let mut open = Vec::new();
     // At least one more than needed, so that there is a figure on a fast machine.
     while !stop.load(Ordering::Relaxed) || latencies.len() == 0 {
         let session = SessionId(sessions[history.counter as usize % sessions.len()]);
         let participant = ParticipantId(Uuid::from_u128(session.0.as_u128() ^ ((history.counter as u128 + 1) << 64)));
         let (connection, connected_at) = history.join(session, participant);
-        closes.push(history.close(session, participant, connection, connected_at));
+        open.push((session, participant, connection, connected_at));
         let batch = std::mem::take(&mut history.records);
-        let started_at = clock::now();
-        match apply_batch(&mut conn, epoch, first_seq, &batch, LEASE).await? {
-            BatchOutcome::Applied { .. } => latencies.record(clock::micros_between(started_at, clock::now())),
-            other => bail!("a join was not applied: {other:?}"),
-        }
+        latencies.record(apply(&mut conn, epoch, first_seq, &batch).await?);
         first_seq += batch.len() as i64;
     }
-    apply_batch(&mut conn, epoch, first_seq, &closes, LEASE).await?;
+    for (session, participant, connection, connected_at) in open {
+        history.close(session, participant, connection, connected_at);
+    }
+    apply(&mut conn, epoch, first_seq, &history.records).await?;
     Ok(latencies)
 }

@@ -53,12 +53,7 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
         let turn_from = first_seq;
         for _ in 0..effort.batches {
             let batch = history.batch(books).await?;
-            let started_at = clock::now();
-            match apply_batch(&mut conn, epoch, first_seq, &batch, LEASE).await? {
-                BatchOutcome::Applied { .. } => {}
-                other => bail!("a batch was not applied: {other:?}"),
-            }
-            let micros = clock::micros_between(started_at, clock::now());
+            let micros = apply(&mut conn, epoch, first_seq, &batch).await?;
             latencies.record(micros);
             flush_us += micros;
             records += batch.len();
@@ -86,6 +81,23 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
             .note("same rows, in turns; both go into the newest partition: the same at 100 million"),
     );
     Ok(())
+}
+
+/// Returns how many microseconds it took.
+///
+/// # Errors
+/// The batch was not applied.
+pub async fn apply(
+    conn: &mut sqlx::PgConnection,
+    epoch: Epoch,
+    first_seq: i64,
+    batch: &[Record],
+) -> anyhow::Result<u64> {
+    let started_at = clock::now();
+    match apply_batch(conn, epoch, first_seq, batch, LEASE).await? {
+        BatchOutcome::Applied { .. } => Ok(clock::micros_between(started_at, clock::now())),
+        other => bail!("a batch was not applied: {other:?}"),
+    }
 }
 
 /// Inserts the rows of the records again, into the plain table. Only the insert is timed.
@@ -184,8 +196,7 @@ impl History {
                 let state: Arc<str> = format!("{{\"hand\":{hand}}}").into();
                 self.record(session, SessionFact::StateUpdated { participant, state });
             }
-            let close = self.close(session, participant, connection, connected_at);
-            self.records.push(close);
+            self.close(session, participant, connection, connected_at);
             let reason = LeaveReason::Closed;
             self.record(session, SessionFact::ParticipantLeft { participant, reason, by: Actor::Server });
         }
@@ -220,21 +231,16 @@ impl History {
         participant: ParticipantId,
         connection: ConnectionId,
         connected_at: Timestamp,
-    ) -> Record {
+    ) {
         let reason = LeaveReason::Closed;
         let fact = SessionFact::ConnectionClosed { participant, connection, connected_at, reason, uncertainty_us: 0 };
-        self.at_next_instant(session, fact)
+        self.record(session, fact);
     }
 
     fn record(&mut self, session: SessionId, fact: SessionFact) {
-        let record = self.at_next_instant(session, fact);
-        self.records.push(record);
-    }
-
-    fn at_next_instant(&mut self, session: SessionId, fact: SessionFact) -> Record {
-        let record = Record { at: self.now, fact: Fact::Session { tenant: self.tenant, session, fact } };
+        let fact = Fact::Session { tenant: self.tenant, session, fact };
+        self.records.push(Record { at: self.now, fact });
         self.now = self.now + Duration::from_micros(137);
-        record
     }
 }
 

@@ -54,9 +54,14 @@ async function meet(url = server.url) {
   await ann.evaluate(`(${enter})(${JSON.stringify({ token, name: "Ann" })})`);
   const now = () => ann.evaluate("room.getSnapshot()");
   const status = (status) => until(ben, ({ others }) => others[0]?.status === status);
+  // Others may hear of her before she does.
+  const connected = () => eventually("connected", async () => {
+    const snapshot = await now();
+    return snapshot.status === "connected" && snapshot;
+  });
   await status("active");
-  await eventually("joined", async () => (await now()).status === "connected");
-  return { session, ben, ann, now, status };
+  await connected();
+  return { session, ben, ann, now, status, connected };
 }
 
 const passes = (milliseconds) => {
@@ -87,7 +92,7 @@ test("a hidden tab stays in the room, away, and is active when it is seen again"
 });
 
 test("a frozen tab is back as who it was when it thaws", async () => {
-  const { ben, ann, now, status } = await meet();
+  const { ben, ann, now, status, connected } = await meet();
   const before = await now();
   await browser.tab("about:blank");
   await status("away");
@@ -96,12 +101,7 @@ test("a frozen tab is back as who it was when it thaws", async () => {
   await ann.setLifecycle("active");
   await ann.bringToFront();
   await status("active");
-  // Others may hear of her return before she does.
-  const isBack = async () => {
-    const snapshot = await now();
-    return snapshot.status === "connected" && snapshot;
-  };
-  const after = await eventually("connected", isBack);
+  const after = await connected();
   assert.equal(after.self.participant_id, before.self.participant_id);
   assert.deepEqual(await events(ben, "leave"), []);
 });

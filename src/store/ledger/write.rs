@@ -13,6 +13,7 @@ use super::fold::{Arrival, Folded, ParticipantFold, Person};
 use super::{audit, chain, rollups};
 use crate::store::StoreError;
 use crate::store::mapping::to_utc;
+use crate::store::sessions::mark_awaits_closes;
 
 /// The rows of a batch whose place in the sequence is taken. Returns the number of audit rows.
 pub(super) async fn write(
@@ -34,7 +35,7 @@ pub(super) async fn write(
     let spans = async {
         write_opened(conn, &folded).await?;
         write_closed(conn, &folded).await?;
-        write_awaits_closes(conn, &ended).await?;
+        mark_awaits_closes(conn, &ended).await?;
         write_heard(conn, epoch, &folded).await?;
         write_marks(conn, epoch, &folded).await
     };
@@ -261,14 +262,6 @@ async fn write_closed(conn: &mut PgConnection, folded: &Folded) -> Result<(), St
         .execute(conn)
         .await?;
     }
-    Ok(())
-}
-
-async fn write_awaits_closes(conn: &mut PgConnection, ended: &[Uuid]) -> Result<(), StoreError> {
-    if ended.is_empty() {
-        return Ok(());
-    }
-    sqlx::query_file!("src/store/queries/ledger_awaits_closes.sql", ended).execute(conn).await?;
     Ok(())
 }
 

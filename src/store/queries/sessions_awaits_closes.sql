@@ -1,4 +1,5 @@
--- Which of these ended sessions have open connections. Looked up one by one: the connections of a session are few.
+-- Which of these ended sessions have open connections. Looked up one by one: the connections of a session are few. The rows are
+-- locked by an earlier statement, so that what was flushed before that is seen.
 update rollcall.sessions s
 set awaits_closes = o.are_open
 from (select e.session_id, p.are_open
