@@ -131,6 +131,7 @@ export class Line {
     const connection = connect(this.#url, () => this.#owner.join(token, closedMsAgo()), {
       frame: (frame) => {
         if (frame.type == "joined") this.#joined(connection, frame);
+        if (frame.type == "warning") this.#isAtLeast(Date.parse(frame.ends_at) - frame.in_ms);
         // An error that ends an attempt is told together with its end.
         if (connection == this.#connection) this.#owner.frame(frame);
       },
@@ -154,6 +155,7 @@ export class Line {
     this.#refresh = false;
     this.#hasJoined = true;
     this.#bestRoundTrip = Infinity;
+    this.#serverAhead = Date.parse(frame.server_time) - Date.now();
     this.closedAt = undefined;
     this.resume = frame.resume;
     this.#renewLater();
@@ -244,6 +246,15 @@ export class Line {
     if (milliseconds > this.#bestRoundTrip) return;
     this.#bestRoundTrip = milliseconds;
     this.#serverAhead = ahead;
+  }
+
+  /**
+   * A message was on its way for a while: the server's clock shows what it says or more. Without this the clock of a
+   * warning may show more than the server announced.
+   * @param {number} time
+   */
+  #isAtLeast(time) {
+    this.#serverAhead = Math.max(this.#serverAhead, time - Date.now());
   }
 
   /** The present on the server's clock, in milliseconds since 1970. */

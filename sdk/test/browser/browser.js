@@ -66,7 +66,7 @@ export async function join(browser, url, join, { client = {}, page, ...options }
       globalThis.events = [];
       globalThis.room = globalThis.client.join(join);
       for (const type of ["status", "join", "leave", "warning", "extended", "ended", "error", "closed"]) {
-        room.on(type, (event) => events.push({ type, at: Date.now(), event: structuredClone(event) }));
+        room.on(type, (event) => events.push({ type, at: Date.now(), now: room.now(), event: structuredClone(event) }));
       }
     },
     [join, client],
