@@ -1,4 +1,5 @@
-//! Moves records from the journal to Postgres: in order, one batch in flight, exactly once.
+//! Moves records from the journal to Postgres: in order, one batch in flight, exactly once. Where a second batch waits, its
+//! trail goes ahead meanwhile, see [`crate::store::FlushConnection`].
 //!
 //! Each batch compares-and-sets the epoch's `applied_seq` in its own transaction. When the result of a commit is
 //! unknown, the next attempt finds out by that number. The flusher owns its connection; `statement_timeout` limits the time
@@ -12,7 +13,7 @@ use rollcall_core::planted;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::journal::{JournalError, JournalRead, JournalReader};
+use super::journal::{JournalBatch, JournalError, JournalRead, JournalReader};
 use super::{Ledger, LedgerStore};
 use crate::clock::Clock;
 use crate::store::{BatchOutcome, EpochState, Store, StoreError};
@@ -50,6 +51,17 @@ pub struct Flusher<R = JournalReader, S = Store> {
     pub finish: CancellationToken,
 }
 
+/// What is kept from one batch to the next; nothing of it after an error.
+struct Kept<C> {
+    connection: Option<C>,
+    /// The batch whose trail went ahead.
+    ahead: Option<JournalBatch>,
+}
+
+impl<C> Kept<C> {
+    const NOTHING: Self = Self { connection: None, ahead: None };
+}
+
 #[derive(Debug, thiserror::Error)]
 enum FlushError {
     #[error("Postgres did not take the batch")]
@@ -76,11 +88,11 @@ impl FlushError {
 impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
     /// Runs until `finish` is cancelled and everything durable is applied, or until it can never go on.
     pub async fn run(mut self) {
-        let mut connection: Option<S::Connection> = None;
+        let mut kept = Kept::NOTHING;
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             let more = self.wait_for_work().await;
-            match self.flush_in_time(&mut connection).await {
+            match self.flush_in_time(&mut kept).await {
                 Ok(applied) => {
                     self.note_success();
                     pause = RETRY_PAUSE_MIN;
@@ -91,7 +103,7 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
                 }
                 Err(error) if error.is_transient() => {
                     // Whatever state the connection is in, a new one is in a known state.
-                    connection = None;
+                    kept = Kept::NOTHING;
                     self.note_failure(&error);
                     self.clock.sleep(self.clock.jitter(pause).max(RETRY_PAUSE_MIN)).await;
                     pause = (pause * 2).min(RETRY_PAUSE_MAX);
@@ -131,19 +143,22 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
     }
 
     /// A Postgres whose machine is gone does not say so, and TCP may wait for it for hours.
-    async fn flush_in_time(&mut self, connection: &mut Option<S::Connection>) -> Result<usize, FlushError> {
+    async fn flush_in_time(&mut self, kept: &mut Kept<S::Connection>) -> Result<usize, FlushError> {
         let (clock, limit) = (self.clock, self.options.answer_timeout);
-        clock.timeout(limit, self.flush_once(connection)).await.unwrap_or(Err(FlushError::Silent))
+        clock.timeout(limit, self.flush_once(kept)).await.unwrap_or(Err(FlushError::Silent))
     }
 
     /// Sends one batch, or renews the lease when there is none. Returns how many records were applied.
-    async fn flush_once(&mut self, connection: &mut Option<S::Connection>) -> Result<usize, FlushError> {
+    async fn flush_once(&mut self, kept: &mut Kept<S::Connection>) -> Result<usize, FlushError> {
         let epoch = self.ledger.epoch();
         let applied = *self.ledger.shared.applied_seq.borrow();
-        let batch = self.reader.read(epoch, applied, self.options.flush_rows_max)?;
-        let connection = match connection {
+        let batch = match kept.ahead.take() {
+            Some(batch) if batch.first_seq == applied + 1 => batch,
+            _ => self.reader.read(epoch, applied, self.options.flush_rows_max)?,
+        };
+        let connection = match &mut kept.connection {
             Some(connection) => connection,
-            None => connection.insert(self.store.dedicated().await?),
+            none => none.insert(self.store.flush_connection().await?),
         };
         if batch.records.is_empty() {
             let ours = self.store.renew_lease(connection, epoch, self.options.lease).await?;
@@ -153,7 +168,10 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
             return Err(FlushError::Gap { from: applied + 1, to: batch.first_seq - 1 });
         }
         let started_at = self.clock.now();
-        let answer = self.store.apply(connection, epoch, batch.first_seq, &batch.records, self.options.lease).await;
+        kept.ahead = self.full_batch_after(&batch)?;
+        let next = kept.ahead.as_ref().map(|next| next.records.clone());
+        let answer =
+            self.store.apply(connection, epoch, batch.first_seq, &batch.records, next, self.options.lease).await;
         if planted!("failed_batch_counts_as_applied") && answer.is_err() {
             self.settle(batch.last_seq(), batch.bytes);
             return Ok(batch.records.len());
@@ -188,6 +206,16 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
             }
             BatchOutcome::Fenced { state: Some(state) } => Err(FlushError::Fenced { state }),
         }
+    }
+
+    /// Only a full one: a smaller one may still grow.
+    fn full_batch_after(&self, batch: &JournalBatch) -> Result<Option<JournalBatch>, JournalError> {
+        let (last_seq, rows_max) = (batch.last_seq(), self.options.flush_rows_max);
+        if *self.ledger.shared.durable_seq.borrow() - last_seq < rows_max as i64 {
+            return Ok(None);
+        }
+        let next = self.reader.read(self.ledger.epoch(), last_seq, rows_max)?;
+        Ok((next.first_seq == last_seq + 1).then_some(next))
     }
 
     fn settle(&self, seq: i64, bytes: u64) {

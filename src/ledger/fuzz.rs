@@ -107,7 +107,7 @@ fn read_all(journal: &Journal) {
         if batch.records.is_empty() || batch.first_seq <= after {
             return;
         }
-        for (seq, found) in (batch.first_seq..).zip(&batch.records) {
+        for (seq, found) in (batch.first_seq..).zip(batch.records.iter()) {
             assert_eq!(*found, record(seq), "record {seq} is not what was written");
         }
         after = batch.last_seq();

@@ -4,6 +4,7 @@
 use std::fs::{OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall_core::{Epoch, Record};
@@ -110,7 +111,7 @@ pub struct JournalReader {
 #[derive(Debug, Default)]
 pub struct JournalBatch {
     pub first_seq: i64,
-    pub records: Vec<Record>,
+    pub records: Arc<Vec<Record>>,
     pub bytes: u64,
 }
 
@@ -222,21 +223,21 @@ impl JournalRead for JournalReader {
             .connection
             .prepare_cached("SELECT seq, body FROM records WHERE epoch = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3")?;
         let mut rows = select.query(params![epoch.0, after, records_max as i64])?;
-        let mut batch = JournalBatch::default();
+        let (mut first_seq, mut records, mut bytes) = (0, Vec::new(), 0);
         while let Some(row) = rows.next()? {
             let seq: i64 = row.get(0)?;
-            if batch.records.is_empty() {
-                batch.first_seq = seq;
-            } else if seq != batch.last_seq() + 1 {
+            if records.is_empty() {
+                first_seq = seq;
+            } else if seq != first_seq + records.len() as i64 {
                 break;
             }
             let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
             let body = unsealed(epoch, seq, body).ok_or(JournalError::Damaged { epoch, seq })?;
             let record = serde_json::from_slice(body).map_err(|source| JournalError::Corrupt { epoch, seq, source })?;
-            batch.bytes += body.len() as u64;
-            batch.records.push(record);
+            bytes += body.len() as u64;
+            records.push(record);
         }
-        Ok(batch)
+        Ok(JournalBatch { first_seq, records: Arc::new(records), bytes })
     }
 }
 
@@ -356,7 +357,7 @@ mod tests {
         let named = br#"{"at":9,"fact":{"evidence_mark":{"heard":[{"counter":1,"evidence_at":7},{"counter":2,"evidence_at":8,"activity_at":6}]}}}"#;
         journal.append(Epoch(1), [(1, &written[..]), (2, &named[..])]).expect("appended");
         let batch = journal.reader().expect("reader").read(Epoch(1), 0, 10).expect("read");
-        assert_eq!(batch.records, [mark.clone(), mark]);
+        assert_eq!(*batch.records, [mark.clone(), mark]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rollcall_core::{ConnectionId, Epoch, Fact, LeaveReason, Record, SessionFact,
 use tracing::info;
 
 use super::LedgerStore;
-use super::journal::{JournalError, JournalRead, JournalStorage};
+use super::journal::{JournalBatch, JournalError, JournalRead, JournalStorage};
 use crate::store::{BatchOutcome, EpochState, OpenSpan, StoreError};
 
 /// Records in one batch while recovering.
@@ -59,7 +59,7 @@ pub async fn recover<S: LedgerStore>(
     reinstate_forgotten(&reader, store, node_name, now).await?;
     let unfinished = store.unfinished_epochs(node_name).await?;
     let mut report = RecoveryReport::default();
-    let mut connection = store.dedicated().await?;
+    let mut connection = store.flush_connection().await?;
     for epoch in &unfinished {
         let mut applied = epoch.applied_seq;
         report.records_flushed += flush_rest(&reader, store, &mut connection, epoch.epoch, &mut applied, lease).await?;
@@ -130,16 +130,23 @@ async fn flush_rest<S: LedgerStore>(
     lease: Duration,
 ) -> Result<usize, RecoveryError> {
     let mut flushed = 0;
+    let mut ahead: Option<JournalBatch> = None;
     loop {
-        let batch = reader.read(epoch, *applied, RECOVERY_ROWS_MAX)?;
+        let batch = match ahead.take() {
+            Some(batch) if batch.first_seq == *applied + 1 => batch,
+            _ => reader.read(epoch, *applied, RECOVERY_ROWS_MAX)?,
+        };
         if batch.records.is_empty() {
             return Ok(flushed);
         }
         if batch.first_seq != *applied + 1 {
             return Err(RecoveryError::Gap { epoch, from: *applied + 1, to: batch.first_seq - 1 });
         }
-        let applied_batch = store.apply(connection, epoch, batch.first_seq, &batch.records, lease).await?;
-        match applied_batch.0 {
+        let next = reader.read(epoch, batch.last_seq(), RECOVERY_ROWS_MAX)?;
+        ahead = (next.first_seq == batch.last_seq() + 1).then_some(next);
+        let next = ahead.as_ref().map(|next| next.records.clone());
+        let (outcome, _) = store.apply(connection, epoch, batch.first_seq, &batch.records, next, lease).await?;
+        match outcome {
             BatchOutcome::Applied { .. } => {
                 flushed += batch.records.len();
                 *applied = batch.last_seq();

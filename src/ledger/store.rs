@@ -1,28 +1,30 @@
 //! What the ledger asks of Postgres. The simulation has a model of it, with faults.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall_core::{Epoch, Record, Timestamp};
-use sqlx::PgConnection;
 
 use crate::store::epochs::{UnfinishedEpoch, renew_lease};
-use crate::store::{BatchOutcome, EpochState, OpenSpan, Store, StoreError, apply_or_set_aside};
+use crate::store::{BatchOutcome, EpochState, FlushConnection, OpenSpan, Store, StoreError};
 
 /// The epochs, and the way of records into them. The methods of [`Store`] by the same names say more.
 pub trait LedgerStore: Send + Sync {
-    /// A connection of its own. After an error it is in an unknown state and must be dropped.
+    /// What batches are sent over. After an error it is in an unknown state and must be dropped.
     type Connection: Send;
 
-    fn dedicated(&self) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
+    fn flush_connection(&self) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
 
-    /// Applies a batch exactly once, see [`apply_or_set_aside`]. Returns how many records were refused as data.
+    /// Applies a batch exactly once, see [`FlushConnection::apply`]. `next` are the records that follow, if they wait already:
+    /// the part of them that depends on nothing may go ahead. Returns how many records were refused as data.
     fn apply(
         &self,
         connection: &mut Self::Connection,
         epoch: Epoch,
         first_seq: i64,
-        records: &[Record],
+        records: &Arc<Vec<Record>>,
+        next: Option<Arc<Vec<Record>>>,
         lease: Duration,
     ) -> impl Future<Output = Result<(BatchOutcome, u64), StoreError>> + Send;
 
@@ -68,30 +70,31 @@ pub trait LedgerStore: Send + Sync {
 }
 
 impl LedgerStore for Store {
-    type Connection = PgConnection;
+    type Connection = FlushConnection;
 
-    async fn dedicated(&self) -> Result<PgConnection, StoreError> {
-        Store::dedicated(self).await
+    async fn flush_connection(&self) -> Result<FlushConnection, StoreError> {
+        FlushConnection::open(self).await
     }
 
     async fn apply(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut FlushConnection,
         epoch: Epoch,
         first_seq: i64,
-        records: &[Record],
+        records: &Arc<Vec<Record>>,
+        next: Option<Arc<Vec<Record>>>,
         lease: Duration,
     ) -> Result<(BatchOutcome, u64), StoreError> {
-        apply_or_set_aside(connection, epoch, first_seq, records, lease).await
+        connection.apply(epoch, first_seq, records, next, lease).await
     }
 
     async fn renew_lease(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut FlushConnection,
         epoch: Epoch,
         lease: Duration,
     ) -> Result<bool, StoreError> {
-        renew_lease(connection, epoch, lease).await
+        renew_lease(connection.idle().await?, epoch, lease).await
     }
 
     async fn open_epoch(&self, node_name: &str, now: Timestamp, lease: Duration) -> Result<Epoch, StoreError> {

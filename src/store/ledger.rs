@@ -4,6 +4,7 @@
 //! a batch out of order is noticed, and after an unknown commit result that number tells what happened. Then each table
 //! gets one statement over arrays ([`fold`]), in the lock order stated in the first migration.
 
+mod ahead;
 mod audit;
 mod chain;
 pub mod fold;
@@ -12,6 +13,7 @@ mod write;
 
 use std::time::Duration;
 
+pub use ahead::FlushConnection;
 use rollcall_core::{Epoch, Record, Timestamp};
 use sqlx::{Connection, PgConnection};
 
@@ -56,7 +58,7 @@ pub async fn apply_batch(
     loop {
         let folded = fold(epoch, first_seq, records);
         if advance(&mut tx, epoch, first_seq - 1, last_seq, folded.attested_until, lease).await? {
-            let audit_rows = write(&mut tx, epoch, first_seq, records, folded).await?;
+            let audit_rows = write(&mut tx, epoch, first_seq, records, folded, None).await?;
             tx.commit().await?;
             return Ok(BatchOutcome::Applied { audit_rows });
         }

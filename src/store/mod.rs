@@ -39,7 +39,7 @@ use sqlx::{ConnectOptions, PgConnection, PgPool};
 
 pub use epochs::EpochState;
 pub use error::StoreError;
-pub use ledger::{BatchOutcome, apply_batch, apply_or_set_aside};
+pub use ledger::{BatchOutcome, FlushConnection, apply_batch};
 pub use live::{Consumed, LoadedSession, StoredInvite};
 pub use live_store::LiveStore;
 pub use recovery::OpenSpan;

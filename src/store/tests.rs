@@ -4,6 +4,7 @@
 //! started from the installed binaries and stops with the test program.
 
 mod access;
+mod ahead;
 mod books;
 mod chain;
 mod cleanup;

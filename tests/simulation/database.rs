@@ -1,6 +1,7 @@
 //! Postgres: the model of its tables behind a connection with faults. A statement that has been sent is carried out even
 //! when the process that sent it dies meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall::ledger::LedgerStore;
@@ -149,21 +150,29 @@ fn name_of(outcome: &BatchOutcome) -> &'static str {
 }
 
 impl LedgerStore for SimulatedStore {
-    type Connection = ();
+    /// What went ahead over it.
+    type Connection = Option<(Epoch, i64, Arc<Vec<Record>>)>;
 
-    async fn dedicated(&self) -> Result<(), StoreError> {
-        self.call("store.connect", |_, _| ()).await
+    async fn flush_connection(&self) -> Result<Self::Connection, StoreError> {
+        self.call("store.connect", |_, _| None).await
     }
 
     async fn apply(
         &self,
-        (): &mut (),
+        ahead: &mut Self::Connection,
         epoch: Epoch,
         first_seq: i64,
-        records: &[Record],
+        records: &Arc<Vec<Record>>,
+        next: Option<Arc<Vec<Record>>>,
         lease: Duration,
     ) -> Result<(BatchOutcome, u64), StoreError> {
-        let records = records.to_vec();
+        if let Some((of, at, sent)) = ahead.take() {
+            let is_this_one = (of, at, sent.len()) == (epoch, first_seq, records.len());
+            assert!(!is_this_one || sent == *records, "other records than these went ahead");
+            self.world.count("ahead", at as u64);
+        }
+        *ahead = next.map(|next| (epoch, first_seq + records.len() as i64, next));
+        let records = records.clone();
         let world = self.world.clone();
         self.call("store.apply", move |model, now| {
             let outcome = model.apply_batch(epoch, first_seq, &records, lease, now);
@@ -177,7 +186,7 @@ impl LedgerStore for SimulatedStore {
         .await
     }
 
-    async fn renew_lease(&self, (): &mut (), epoch: Epoch, lease: Duration) -> Result<bool, StoreError> {
+    async fn renew_lease(&self, _: &mut Self::Connection, epoch: Epoch, lease: Duration) -> Result<bool, StoreError> {
         self.call("store.renew_lease", move |model, now| model.renew_lease(epoch, lease, now)).await
     }
 

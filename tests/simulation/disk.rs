@@ -177,27 +177,25 @@ impl JournalRead for SimulatedJournal {
 
     fn read(&self, epoch: Epoch, after: i64, records_max: usize) -> Result<JournalBatch, JournalError> {
         self.with(|disk| {
-            let mut batch = JournalBatch::default();
-            let Some(first) = [&disk.durable, &disk.volatile]
+            let Some(first_seq) = [&disk.durable, &disk.volatile]
                 .into_iter()
                 .filter_map(|records| records.range((epoch, after + 1)..=(epoch, i64::MAX)).next())
                 .map(|((_, seq), _)| *seq)
                 .min()
             else {
-                return Ok(batch);
+                return Ok(JournalBatch::default());
             };
-            batch.first_seq = first;
-            let mut seq = first;
-            while batch.records.len() < records_max
+            let (mut records, mut bytes, mut seq) = (Vec::new(), 0, first_seq);
+            while records.len() < records_max
                 && let Some(body) = disk.get((epoch, seq))
             {
                 let record =
                     serde_json::from_slice(body).map_err(|source| JournalError::Corrupt { epoch, seq, source })?;
-                batch.records.push(record);
-                batch.bytes += body.len() as u64;
+                records.push(record);
+                bytes += body.len() as u64;
                 seq += 1;
             }
-            Ok(batch)
+            Ok(JournalBatch { first_seq, records: Arc::new(records), bytes })
         })
     }
 }

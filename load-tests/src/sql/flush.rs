@@ -1,11 +1,12 @@
 //! The flush with everything it does (rows, coverage, rollups, chain) through the server's own code, against a plain insert
-//! of the same audit rows into a table with the same indexes, in turns.
+//! of the same audit rows into a table with the same indexes, in turns. Batches wait in line, as after an outage, so the
+//! flush uses its two connections; the plain insert has one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use rollcall::store::{BatchOutcome, apply_batch};
+use rollcall::store::{BatchOutcome, FlushConnection, apply_batch};
 use rollcall_core::{
     Actor, ConnectionId, Epoch, Fact, LeaveReason, ParticipantId, Record, Role, SessionFact, SessionId, Status,
     TenantId, Timestamp,
@@ -37,6 +38,7 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
         sqlx::query_scalar("select tenant_id from rollcall.tenants order by 1 limit 1").fetch_one(&books.pool).await?;
     let now = Timestamp(clock::wall_us());
     let epoch = books.store.open_epoch("bench", now, LEASE).await?;
+    let mut flusher = FlushConnection::open(&books.store).await?;
     let mut conn = books.store.dedicated().await?;
     sqlx::raw_sql(
         "drop table if exists load.plain; drop schema if exists load cascade; create schema load;
@@ -51,9 +53,18 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
     let mut first_seq = 1_i64;
     for _ in 0..TURNS {
         let turn_from = first_seq;
+        let mut batches = Vec::new();
         for _ in 0..effort.batches {
-            let batch = history.batch(books).await?;
-            let micros = apply(&mut conn, epoch, first_seq, &batch).await?;
+            batches.push(Arc::new(history.batch(books).await?));
+        }
+        let mut batches = batches.into_iter().peekable();
+        while let Some(batch) = batches.next() {
+            let started_at = clock::now();
+            match flusher.apply(epoch, first_seq, &batch, batches.peek().cloned(), LEASE).await? {
+                (BatchOutcome::Applied { .. }, 0) => {}
+                other => bail!("a batch was not applied: {other:?}"),
+            }
+            let micros = clock::micros_between(started_at, clock::now());
             latencies.record(micros);
             flush_us += micros;
             records += batch.len();

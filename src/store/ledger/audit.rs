@@ -30,32 +30,57 @@ pub struct Row {
     pub leaf: Hash,
 }
 
-/// The rows of a batch. `effective_ends` are the places of the records whose end of a session took effect.
-pub fn rows(epoch: Epoch, first_seq: i64, records: &[Record], effective_ends: &HashSet<usize>) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(records.len());
-    for (index, record) in records.iter().enumerate() {
-        let Fact::Session { tenant, session, fact } = &record.fact else { continue };
-        let is_end = matches!(fact, SessionFact::SessionEnded { .. });
-        let superseded = is_end && !effective_ends.contains(&index);
-        let mut row = Row {
-            seq: first_seq + index as i64,
-            at: record.at,
-            tenant: *tenant,
-            session: *session,
-            participant: fact.participant(),
-            connection: connection(fact).map(|id| id.to_string()),
-            event_type: if superseded { END_SUPERSEDED } else { fact.event_type() },
-            actor: actor(fact),
-            metadata: metadata(record, fact),
-            leaf: [0; 32],
-        };
-        row.leaf = row.entry(epoch).leaf();
-        rows.push(row);
-    }
-    rows
+/// The rows of a batch that say the same whatever came before it: all but the ends of sessions.
+pub fn rows(epoch: Epoch, first_seq: i64, records: &[Record]) -> Vec<Row> {
+    let of = |(seq, record): (i64, &Record)| match &record.fact {
+        Fact::Session { tenant, session, fact } if !is_end(fact) => {
+            Some(Row::new(epoch, seq, record.at, (*tenant, *session, fact), fact.event_type()))
+        }
+        _ => None,
+    };
+    (first_seq..).zip(records).filter_map(of).collect()
+}
+
+/// The rows of the ends of sessions. `effective` are the places of the records whose end took effect.
+pub fn end_rows(epoch: Epoch, first_seq: i64, records: &[Record], effective: &HashSet<usize>) -> Vec<Row> {
+    let of = |(index, record): (usize, &Record)| match &record.fact {
+        Fact::Session { tenant, session, fact } if is_end(fact) => {
+            let event_type = if effective.contains(&index) { fact.event_type() } else { END_SUPERSEDED };
+            Some(Row::new(epoch, first_seq + index as i64, record.at, (*tenant, *session, fact), event_type))
+        }
+        _ => None,
+    };
+    records.iter().enumerate().filter_map(of).collect()
+}
+
+fn is_end(fact: &SessionFact) -> bool {
+    matches!(fact, SessionFact::SessionEnded { .. })
 }
 
 impl Row {
+    fn new(
+        epoch: Epoch,
+        seq: i64,
+        at: Timestamp,
+        (tenant, session, fact): (TenantId, SessionId, &SessionFact),
+        event_type: &'static str,
+    ) -> Self {
+        let mut row = Self {
+            seq,
+            at,
+            tenant,
+            session,
+            participant: fact.participant(),
+            connection: connection(fact).map(|id| id.to_string()),
+            event_type,
+            actor: actor(fact),
+            metadata: metadata(at, fact),
+            leaf: [0; 32],
+        };
+        row.leaf = row.entry(epoch).leaf();
+        row
+    }
+
     fn entry(&self, epoch: Epoch) -> EventEntry<'_> {
         EventEntry {
             epoch: epoch.0,
@@ -96,7 +121,7 @@ fn actor(fact: &SessionFact) -> String {
     }
 }
 
-fn metadata(record: &Record, fact: &SessionFact) -> String {
+fn metadata(at: Timestamp, fact: &SessionFact) -> String {
     let value = match fact {
         SessionFact::SessionStarted => return "{}".to_owned(),
         SessionFact::SessionEnded { reason, .. } => json!({ "reason": reason.as_str() }),
@@ -112,7 +137,7 @@ fn metadata(record: &Record, fact: &SessionFact) -> String {
         SessionFact::ConnectionClosed { connected_at, reason, uncertainty_us, .. } => json!({
             "reason": reason.as_str(),
             "connected_at": to_utc(*connected_at),
-            "duration_us": record.at.since(*connected_at).as_micros() as u64,
+            "duration_us": at.since(*connected_at).as_micros() as u64,
             "uncertainty_us": uncertainty_us,
         }),
         SessionFact::ConnectionCloseAmended { uncertainty_us, .. } => json!({ "uncertainty_us": uncertainty_us }),

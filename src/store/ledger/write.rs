@@ -15,13 +15,15 @@ use crate::store::StoreError;
 use crate::store::mapping::to_utc;
 use crate::store::sessions::mark_awaits_closes;
 
-/// The rows of a batch whose place in the sequence is taken. Returns the number of audit rows.
+/// The rows of a batch whose place in the sequence is taken. `stored` is what of the trail is in already, if it went ahead.
+/// Returns the number of audit rows.
 pub(super) async fn write(
     conn: &mut PgConnection,
     epoch: Epoch,
     first_seq: i64,
     records: &[Record],
     folded: Folded,
+    stored: Option<Vec<audit::Row>>,
 ) -> Result<u64, StoreError> {
     rollups::count_as(conn, epoch).await?;
     let mut ended = lock_sessions(conn, epoch, &folded).await?;
@@ -31,7 +33,6 @@ pub(super) async fn write(
     write_uses(conn, &folded).await?;
     write_changed(conn, &folded).await?;
     write_names(conn, &folded).await?;
-    // While Postgres counts the spans, the rows of the trail are made ready to send, and while it stores these, their root.
     let spans = async {
         write_opened(conn, &folded).await?;
         write_closed(conn, &folded).await?;
@@ -39,20 +40,23 @@ pub(super) async fn write(
         write_heard(conn, epoch, &folded).await?;
         write_marks(conn, epoch, &folded).await
     };
-    let (spans, (rows, insert)) = tokio::join!(spans, async {
-        let rows = audit::rows(epoch, first_seq, records, &effective_ends);
-        let insert = (!rows.is_empty()).then(|| insert_audit(epoch, &rows));
-        (rows, insert)
+    // While Postgres counts the spans, the rest of the trail is made ready to send.
+    let (spans, (rows, insert, root)) = tokio::join!(spans, async {
+        let mut missing = audit::end_rows(epoch, first_seq, records, &effective_ends);
+        let mut rows = stored.unwrap_or_else(|| {
+            missing.append(&mut audit::rows(epoch, first_seq, records));
+            missing.sort_unstable_by_key(|row| row.seq);
+            Vec::new()
+        });
+        let insert = insert_audit(epoch, &missing);
+        rows.append(&mut missing);
+        let root = chain::root(epoch, &rows, &folded.marks);
+        (rows, insert, root)
     });
     spans?;
-    let stored = async {
-        match insert {
-            Some(insert) => insert.execute(&mut *conn).await.map(drop),
-            None => Ok(()),
-        }
-    };
-    let (stored, root) = tokio::join!(stored, async { chain::root(epoch, &rows, &folded.marks) });
-    stored?;
+    if let Some(insert) = insert {
+        insert.execute(&mut *conn).await?;
+    }
     // Last: it reads back what the batch brought.
     chain::seal(conn, epoch, first_seq, records, root).await?;
     Ok(rows.len() as u64)
@@ -301,10 +305,13 @@ async fn write_marks(conn: &mut PgConnection, epoch: Epoch, folded: &Folded) -> 
     Ok(())
 }
 
-/// The statement with its arguments encoded.
-fn insert_audit(epoch: Epoch, rows: &[audit::Row]) -> Query<'static, Postgres, PgArguments> {
+/// The statement with its arguments encoded; none without rows.
+pub(super) fn insert_audit(epoch: Epoch, rows: &[audit::Row]) -> Option<Query<'static, Postgres, PgArguments>> {
+    if rows.is_empty() {
+        return None;
+    }
     let column = Columns(rows);
-    sqlx::query_file!(
+    Some(sqlx::query_file!(
         "src/store/queries/ledger_audit.sql",
         epoch.0,
         &column.of(|row| to_utc(row.at)),
@@ -317,7 +324,7 @@ fn insert_audit(epoch: Epoch, rows: &[audit::Row]) -> Query<'static, Postgres, P
         &column.of(|row| row.actor.clone()),
         &column.of(|row| row.metadata.clone()),
         &column.of(|row| row.leaf.to_vec()),
-    )
+    ))
 }
 
 /// Rows seen as columns, which is how UNNEST takes them.

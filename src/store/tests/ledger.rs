@@ -1,5 +1,7 @@
 //! Batches: exactly once, and folding that changes nothing.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rollcall_core::{
@@ -14,7 +16,7 @@ use super::{LEASE, database, fresh_id, make_session, make_tenant, now, run, valu
 use crate::store::Store;
 use crate::store::epochs::EpochState;
 use crate::store::ledger::fold::is_passive;
-use crate::store::ledger::{BatchOutcome, apply_batch};
+use crate::store::ledger::{BatchOutcome, FlushConnection, apply_batch};
 
 #[tokio::test]
 async fn the_server_role_may_flush() {
@@ -121,24 +123,28 @@ async fn names_and_identities_stay_out_of_the_trail() {
 #[test]
 fn folding_equals_one_by_one() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
-    let (folding, single) = runtime.block_on(async { (database().await, database().await) });
+    let (folding, single, ahead) = runtime.block_on(async { (database().await, database().await, database().await) });
     let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
     let steps = proptest::collection::vec(any::<u32>(), 1..60);
     let outcome = runner.run(&(steps, any::<u128>()), |(steps, seed)| {
-        let (left, right) = runtime.block_on(async {
+        let (left, right, in_turns) = runtime.block_on(async {
             let begin = now();
             let records = prepare(&folding, seed, begin, &steps).await;
             let again = prepare(&single, seed, begin, &steps).await;
-            assert_eq!(records.1, again.1, "both databases hand out the same epochs");
+            let third = prepare(&ahead, seed, begin, &steps).await;
+            assert_eq!((&records.1, &records.1), (&again.1, &third.1), "all databases hand out the same epochs");
             apply(&folding, records.0, &records.1, records.1.len().max(1)).await;
             apply(&single, again.0, &again.1, 1).await;
-            (dump(&folding, records.0).await, dump(&single, again.0).await)
+            apply_in_turns(&ahead, third.0, &third.1, 1 + seed as usize % 9).await;
+            (dump(&folding, records.0).await, dump(&single, again.0).await, dump(&ahead, third.0).await)
         });
-        prop_assert_eq!(left, right);
+        prop_assert_eq!(&left, &right);
+        prop_assert_eq!(left, in_turns);
         Ok(())
     });
-    outcome.expect("a batch leaves the same rows as its records one by one");
+    outcome.expect("a batch leaves the same rows as its records one by one, and as smaller ones that go ahead");
     runtime.block_on(async {
+        verify(&ahead).await.expect("sound");
         assert_ne!(value(&single, "select count(*) from rollcall.participation_spans").await, "0");
     });
 }
@@ -171,6 +177,18 @@ async fn apply(store: &Store, epoch: Epoch, records: &[Record], size: usize) {
     for (index, batch) in records.chunks(size).enumerate() {
         let outcome = apply_batch(&mut conn, epoch, (index * size) as i64 + 1, batch, LEASE).await.expect("applies");
         assert!(matches!(outcome, BatchOutcome::Applied { .. }), "{outcome:?}");
+    }
+}
+
+async fn apply_in_turns(store: &Store, epoch: Epoch, records: &[Record], size: usize) {
+    let mut connection = FlushConnection::open(store).await.expect("connection");
+    let mut batches = records.chunks(size).map(|batch| Arc::new(batch.to_vec())).peekable();
+    let mut first_seq = 1;
+    while let Some(batch) = batches.next() {
+        let next = batches.peek().cloned();
+        let (outcome, refused) = connection.apply(epoch, first_seq, &batch, next, LEASE).await.expect("applies");
+        assert!(matches!(outcome, BatchOutcome::Applied { .. }) && refused == 0, "{outcome:?}");
+        first_seq += batch.len() as i64;
     }
 }
 

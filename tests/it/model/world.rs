@@ -10,13 +10,12 @@ use chrono::{DateTime, Utc};
 use rollcall::store::audit;
 use rollcall::store::mapping::{from_utc, to_utc};
 use rollcall::store::sessions::{self, SessionRow};
-use rollcall::store::{Store, StoredInvite, invites};
+use rollcall::store::{FlushConnection, Store, StoredInvite, invites};
 use rollcall_core::{
     Actor, CloseProof, Command, ConnectionClock, InviteId, Join, LeaveReason, Member, ParticipantId, Role, Session,
     SessionEndReason, SessionId, SessionSpec, TenantId, Testimony, Timestamp,
 };
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::model::Model;
@@ -38,7 +37,7 @@ const FIRST_SESSION: u128 = 0x5e55_0000_0000;
 pub struct World {
     database: Database,
     store: Store,
-    connection: Option<PgConnection>,
+    connection: Option<FlushConnection>,
     model: Model,
     nodes: Vec<Node>,
     now: Timestamp,
@@ -53,7 +52,7 @@ impl World {
     pub async fn new() -> Self {
         let database = Database::new().await;
         let store = database.store().await;
-        let connection = store.dedicated().await.expect("connection");
+        let connection = FlushConnection::open(&store).await.expect("connection");
         let up_since = "(extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint";
         let up_since = Timestamp(database.number(&format!("select {up_since}")).await);
         let mut world = Self {
@@ -323,15 +322,13 @@ impl World {
 
     async fn connect(&mut self) {
         self.store = self.database.store().await;
-        self.connection = Some(self.store.dedicated().await.expect("connection"));
+        self.connection = Some(FlushConnection::open(&self.store).await.expect("connection"));
     }
 
     async fn disconnect(&mut self) {
         self.store.close().await;
         self.database.pool.close().await;
-        if let Some(connection) = self.connection.take() {
-            connection.close().await.expect("closes");
-        }
+        self.connection = None;
     }
 
     /// Does nothing where the epoch is known.

@@ -1,10 +1,11 @@
 //! What becomes of a node: it starts, flushes, crashes, drains, is given up, and the clean-up ends what it left behind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall::ledger::{JournalRead, recover};
+use rollcall::ledger::{JournalRead, LedgerStore, recover};
 use rollcall::store::mapping::to_utc;
-use rollcall::store::{BatchOutcome, EpochState, apply_or_set_aside};
+use rollcall::store::{BatchOutcome, EpochState};
 use rollcall_core::{CloseProof, Command, Epoch, LeaveReason, Record, SessionId};
 use uuid::Uuid;
 
@@ -45,11 +46,14 @@ impl World {
         };
         let batch = self.nodes[node].reader.read(epoch, after, rows).expect("readable");
         if batch.records.is_empty() {
-            let renewed =
-                rollcall::store::epochs::renew_lease(self.connection.as_mut().expect("connected"), epoch, LEASE).await;
+            let connection = self.connection.as_mut().expect("connected");
+            let renewed = LedgerStore::renew_lease(&self.store, connection, epoch, LEASE).await;
             assert_eq!(self.model.renew_lease(epoch, LEASE, wall()), renewed.expect("answers"));
         } else {
-            self.send(epoch, batch.first_seq, &batch.records).await;
+            // Whatever follows goes ahead, also where something else is sent then.
+            let next = self.nodes[node].reader.read(epoch, batch.last_seq(), rows).expect("readable");
+            let next = (!next.records.is_empty()).then_some(next.records);
+            self.send(epoch, batch.first_seq, batch.records, next).await;
         }
     }
 
@@ -62,15 +66,15 @@ impl World {
         let mut records = records[first..].to_vec();
         // And one that nobody ever sent.
         records.extend(records.last().cloned());
-        self.send(epoch, first as i64 + 1, &records).await;
+        self.send(epoch, first as i64 + 1, Arc::new(records), None).await;
     }
 
-    async fn send(&mut self, epoch: Epoch, first_seq: i64, records: &[Record]) {
-        let (outcome, refused) =
-            apply_or_set_aside(self.connection.as_mut().expect("connected"), epoch, first_seq, records, LEASE)
-                .await
-                .expect("answers");
-        let expected = self.model.apply_batch(epoch, first_seq, records, LEASE, wall());
+    async fn send(&mut self, epoch: Epoch, first_seq: i64, records: Arc<Vec<Record>>, next: Option<Arc<Vec<Record>>>) {
+        let connection = self.connection.as_mut().expect("connected");
+        let (outcome, refused) = LedgerStore::apply(&self.store, connection, epoch, first_seq, &records, next, LEASE)
+            .await
+            .expect("answers");
+        let expected = self.model.apply_batch(epoch, first_seq, &records, LEASE, wall());
         assert_eq!(expected.1, refused);
         match (expected.0, outcome) {
             // Where a batch was split, only the rows of its last part are told.
@@ -83,6 +87,8 @@ impl World {
         if !loses_memory {
             self.nodes[node].write();
         }
+        // What went ahead is lost with the connection of whoever crashed.
+        self.connect().await;
         let name = self.nodes[node].name.clone();
         self.reinstate(node).await;
         let Node { journal, written, .. } = &mut self.nodes[node];
