@@ -22,7 +22,8 @@ begin
                           'participation_spans', 'idempotency_keys', 'event_keys', 'applied_functions',
                           'participant_coverage', 'session_usage_day', 'usage_15m', 'total_15m', 'usage_day',
                           'usage_returns', 'session_stats_day', 'session_durations_day', 'session_duration_bands_day',
-                          'total_stats_day', 'total_durations_day', 'total_duration_bands_day', 'billing_statements',
+                          'total_stats_day', 'total_stats_15m', 'total_durations_day', 'total_duration_bands_day',
+                          'total_duration_bands_15m', 'billing_statements',
                           'billing_adjustments', 'audit_batches', 'audit_log_identity', 'audit_checkpoints',
                           'audit_checkpoint_heads', 'audit_detached', 'audit_log_all', 'tenant_logins', 'usage_sinks',
                           'usage_outbox', 'usage_sink_cells']) as t

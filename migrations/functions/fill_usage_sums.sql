@@ -128,5 +128,26 @@ begin
         insert into rollcall.total_duration_bands_day (day, band, shard, sessions)
         select d.day, d.bin / 8, d.shard, sum(d.sessions) from rollcall.total_durations_day d group by 1, 2, 3;
     end if;
+    -- Sessions from before they were counted by quarter of an hour.
+    if exists (select from rollcall.total_stats_day d where d.started > 0 or d.timed > 0 or d.no_shows > 0)
+       and not exists (select from rollcall.total_stats_15m u) then
+        lock table rollcall.sessions in share row exclusive mode;
+        insert into rollcall.total_stats_15m
+            (bucket, shard, started, completed, idle, max_duration, abandoned, no_shows, timed, duration_us)
+        select date_bin('15 minutes', x.at, 'epoch'), -1, count(*) filter (where x.started),
+               count(*) filter (where x.end_reason = 'completed'), count(*) filter (where x.end_reason = 'idle'),
+               count(*) filter (where x.end_reason = 'max_duration'), count(*) filter (where x.end_reason = 'abandoned'),
+               count(*) filter (where not x.started and x.us is null), count(x.us), coalesce(sum(x.us), 0)
+        from (select s.started_at as at, true as started, null as end_reason, null::bigint as us
+              from rollcall.sessions s where s.started_at is not null
+              union all
+              select s.ended_at, false, s.end_reason, rollcall.duration_us(s.started_at, s.ended_at)
+              from rollcall.sessions s where s.ended_at is not null) x
+        group by 1;
+        insert into rollcall.total_duration_bands_15m (bucket, band, shard, sessions)
+        select date_bin('15 minutes', s.ended_at, 'epoch'), rollcall.duration_bin(rollcall.duration_us(s.started_at, s.ended_at)) / 8,
+               -1, count(*)
+        from rollcall.sessions s where s.started_at is not null and s.ended_at is not null group by 1, 2;
+    end if;
 end
 $$;

@@ -57,7 +57,8 @@ declare
         'billing_adjustments', 'node_epochs', 'tenant_logins'];
     c_billing constant text[] := array[
         'session_usage_day', 'usage_15m', 'total_15m', 'usage_day', 'usage_returns', 'session_stats_day', 'session_durations_day',
-        'session_duration_bands_day', 'total_stats_day', 'total_durations_day', 'total_duration_bands_day', 'usage_sinks', 'usage_sink_cells', 'usage_outbox'];
+        'session_duration_bands_day', 'total_stats_day', 'total_stats_15m', 'total_durations_day',
+        'total_duration_bands_day', 'total_duration_bands_15m', 'usage_sinks', 'usage_sink_cells', 'usage_outbox'];
     c_auditor constant text[] := array[
         'session_audit_log', 'evidence_marks', 'refused_records', 'audit_log_all', 'audit_batches', 'audit_log_identity',
         'audit_checkpoints', 'audit_checkpoint_heads', 'audit_detached'];
@@ -113,7 +114,8 @@ declare
     c_tenant constant text := '(select rollcall.scope_tenant_id()) is null or tenant_id = (select rollcall.scope_tenant_id())';
     -- Rows of many tenants in one: sums over all, and refused records, which are kept whole.
     c_mixed constant text[] := array[
-        'refused_records', 'total_15m', 'total_stats_day', 'total_durations_day', 'total_duration_bands_day'];
+        'refused_records', 'total_15m', 'total_stats_day', 'total_stats_15m', 'total_durations_day', 'total_duration_bands_day',
+        'total_duration_bands_15m'];
     v_table record;
 begin
     for v_table in

@@ -68,16 +68,19 @@ begin
               from stretch s) x
         where x.at >= v_from and x.at < v_to
         group by 1, 2, 3, 4, 5, 6
-    ), outcome as materialized (
-        select v.what, s.tenant_id, s.day, sum(v.n) as n
-        from (select s.tenant_id, (s.started_at at time zone 'UTC')::date as day, null as end_reason, null::bigint as us
+    ), turn as materialized (
+        -- Starts and ends of sessions.
+        select x.*, (x.at at time zone 'UTC')::date as day, floor(date_part('epoch', x.at) / 900)::bigint % 96 as quarter
+        from (select s.tenant_id, s.started_at as at, null as end_reason, null::bigint as us
               from rollcall.sessions s
               where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.started_at >= v_from and s.started_at < v_to
               union all
-              select s.tenant_id, (s.ended_at at time zone 'UTC')::date, s.end_reason,
-                     coalesce(rollcall.duration_us(s.started_at, s.ended_at), -1)
+              select s.tenant_id, s.ended_at, s.end_reason, coalesce(rollcall.duration_us(s.started_at, s.ended_at), -1)
               from rollcall.sessions s
-              where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.ended_at >= v_from and s.ended_at < v_to) s,
+              where (p_tenant_id is null or s.tenant_id = p_tenant_id) and s.ended_at >= v_from and s.ended_at < v_to) x
+    ), outcome as materialized (
+        select v.what, s.tenant_id, s.day, sum(v.n) as n
+        from turn s,
              lateral (values ('session_stats_day.started', (s.end_reason is null)::integer::numeric),
                              ('session_stats_day.completed', coalesce(s.end_reason = 'completed', false)::integer),
                              ('session_stats_day.idle', coalesce(s.end_reason = 'idle', false)::integer),
@@ -176,6 +179,19 @@ begin
                          'session_durations_day.sessions', 'session_durations_day.bin',
                          'session_duration_bands_day.sessions', 'session_duration_bands_day.band')
         group by o.what, o.day
+        union all
+        -- Of quarters also the sum of their numbers in the day, which differs where one is in another quarter.
+        select v.what, null, null, null, s.day, sum(v.n)
+        from turn s,
+             lateral (values ('total_stats_15m.started', (s.end_reason is null)::integer::numeric),
+                             ('total_stats_15m.timed', coalesce(s.us >= 0, false)::integer),
+                             ('total_stats_15m.duration_us', coalesce(greatest(s.us, 0), 0)),
+                             ('total_stats_15m.quarter', s.quarter),
+                             ('total_duration_bands_15m.sessions', coalesce(s.us >= 0, false)::integer),
+                             ('total_duration_bands_15m.band', case when s.us >= 0 then rollcall.duration_bin(s.us) / 8 else 0 end),
+                             ('total_duration_bands_15m.quarter', case when s.us >= 0 then s.quarter else 0 end)) as v (what, n)
+        where p_tenant_id is null
+        group by v.what, s.day
     ), stored (what, tenant_id, session_id, participant_id, day, n) as (
         select v.what, c.tenant_id, c.session_id, c.participant_id, c.day, v.n
         from rollcall.participant_coverage c,
@@ -265,6 +281,25 @@ begin
                              ('total_stats_day.duration_us', d.duration_us)) as v (what, n)
         where p_tenant_id is null and d.day between v_day and v_last_day
         group by v.what, d.day
+        union all
+        select v.what, null, null, null, u.day, sum(v.n)
+        from (select o.*, (o.bucket at time zone 'UTC')::date as day, floor(date_part('epoch', o.bucket) / 900)::bigint % 96 as quarter
+              from rollcall.total_stats_15m o) u,
+             lateral (values ('total_stats_15m.started', u.started), ('total_stats_15m.timed', u.timed),
+                             ('total_stats_15m.duration_us', u.duration_us),
+                             ('total_stats_15m.quarter',
+                              u.quarter * (u.started + u.completed + u.idle + u.max_duration + u.abandoned))) as v (what, n)
+        where p_tenant_id is null and u.bucket >= v_from and u.bucket < v_to
+        group by v.what, u.day
+        union all
+        select v.what, null, null, null, u.day, sum(v.n)
+        from (select o.*, (o.bucket at time zone 'UTC')::date as day, floor(date_part('epoch', o.bucket) / 900)::bigint % 96 as quarter
+              from rollcall.total_duration_bands_15m o) u,
+             lateral (values ('total_duration_bands_15m.sessions', u.sessions),
+                             ('total_duration_bands_15m.band', u.sessions * u.band),
+                             ('total_duration_bands_15m.quarter', u.sessions * u.quarter)) as v (what, n)
+        where p_tenant_id is null and u.bucket >= v_from and u.bucket < v_to
+        group by v.what, u.day
         union all
         -- Of histograms how many there are, and the sum of their bins, which differs where one is in another bin.
         select v.what, h.tenant_id, null, null, h.day, sum(v.n)

@@ -43,31 +43,56 @@ begin
         select p_tenant_id as tenant_id where p_tenant_id is not null
         union all
         select t.tenant_id from rollcall.tenants t where p_tenant_id is null
+    ), share as materialized (
+        -- What lies between a bound and its midnight: the bucket to which it belongs is short of it, the other one has it too
+        -- much. The place of a bound is its number; a bucket that is not put together of days is a place after them.
+        select v_last + 1 + n as place, n as bucket, 1 as sign from generate_series(1, v_last) as n where not v_by_day[n]
+        union all
+        select b.n, x.bucket, x.sign
+        from generate_series(1, v_last + 1) as b (n),
+             lateral (values (b.n, case when p_bounds[b.n] < v_nights[b.n] then 1 else -1 end),
+                             (b.n - 1, case when p_bounds[b.n] < v_nights[b.n] then -1 else 1 end)) as x (bucket, sign)
+        where p_bounds[b.n] <> v_nights[b.n] and v_by_day[x.bucket]
+    ), gap as (
+        -- Of all tenants only what a bound leaves of a quarter of an hour is looked at session by session.
+        select b.n as place, p_bounds[b.n] as bound, v_nights[b.n] as night,
+               case when p_tenant_id is not null then v_nights[b.n]
+                    when p_bounds[b.n] > v_nights[b.n] then date_bin('15 minutes', p_bounds[b.n], 'epoch')
+                    else date_bin('15 minutes', p_bounds[b.n] + interval '15 minutes' - interval '1 microsecond', 'epoch')
+               end as quarter
+        from generate_series(1, v_last + 1) as b (n)
+        where b.n in (select h.place from share h)
     ), edge as materialized (
-        -- What lies before a bound and after its midnight belongs to the bucket that ends there, and the other way round.
-        select n as bucket, 1 as sign, p_bounds[n] as from_at, p_bounds[n + 1] as to_at
+        select v_last + 1 + n as place, p_bounds[n] as from_at, p_bounds[n + 1] as to_at
         from generate_series(1, v_last) as n where not v_by_day[n]
         union all
-        select n, case when p_bounds[n] <= v_nights[n] then 1 else -1 end, least(p_bounds[n], v_nights[n]),
-               greatest(p_bounds[n], v_nights[n])
-        from generate_series(1, v_last) as n where v_by_day[n] and p_bounds[n] <> v_nights[n]
-        union all
-        select n, case when p_bounds[n + 1] >= v_nights[n + 1] then 1 else -1 end, least(p_bounds[n + 1], v_nights[n + 1]),
-               greatest(p_bounds[n + 1], v_nights[n + 1])
-        from generate_series(1, v_last) as n where v_by_day[n] and p_bounds[n + 1] <> v_nights[n + 1]
+        select g.place, least(g.bound, g.quarter), greatest(g.bound, g.quarter) from gap g where g.bound <> g.quarter
+    ), quarters as materialized (
+        select g.place, least(g.night, g.quarter) as from_at, greatest(g.night, g.quarter) as to_at
+        from gap g where g.night <> g.quarter
     ), begun as (
-        select e.bucket, sum(e.sign) as started
+        select e.place, count(*) as started
         from edge e, tenant t,
              lateral (select from rollcall.sessions o
                       where o.tenant_id = t.tenant_id and o.started_at >= e.from_at and o.started_at < e.to_at offset 0) s
-        group by e.bucket
+        group by e.place
     ), over as materialized (
-        select e.bucket, e.sign, s.end_reason, s.started_at is null as is_no_show,
-               rollcall.duration_us(s.started_at, s.ended_at) as us
+        select e.place, s.end_reason, s.started_at is null as is_no_show, rollcall.duration_us(s.started_at, s.ended_at) as us
         from edge e, tenant t,
              lateral (select o.started_at, o.ended_at, o.end_reason from rollcall.sessions o
                       where o.status = 'ended' and o.tenant_id = t.tenant_id
                         and o.ended_at >= e.from_at and o.ended_at < e.to_at offset 0) s
+    ), beside as (
+        select q.place, u.started, u.completed, u.idle, u.max_duration, u.abandoned, u.no_shows, u.timed, u.duration_us
+        from quarters q,
+             lateral (select o.* from rollcall.total_stats_15m o where o.bucket >= q.from_at and o.bucket < q.to_at offset 0) u
+        union all
+        select b.place, b.started, 0, 0, 0, 0, 0, 0, 0 from begun b
+        union all
+        select o.place, 0, count(*) filter (where o.end_reason = 'completed'), count(*) filter (where o.end_reason = 'idle'),
+               count(*) filter (where o.end_reason = 'max_duration'), count(*) filter (where o.end_reason = 'abandoned'),
+               count(*) filter (where o.is_no_show), count(o.us), coalesce(sum(o.us), 0)
+        from over o group by o.place
     ), stat as (
         -- The bucket of a day is looked up and not joined, which takes longer; here and below.
         select v_bucket_of[d.day - v_day + 1] as bucket, sum(d.started) as started, sum(d.completed) as completed,
@@ -91,13 +116,12 @@ begin
               select s.bucket, s.started, s.completed, s.idle, s.max_duration, s.abandoned, s.no_shows, s.timed, s.duration_us
               from stat s where s.bucket is not null
               union all
-              select b.bucket, b.started, 0, 0, 0, 0, 0, 0, 0 from begun b
-              union all
-              select o.bucket, 0, sum(o.sign) filter (where o.end_reason = 'completed'),
-                     sum(o.sign) filter (where o.end_reason = 'idle'), sum(o.sign) filter (where o.end_reason = 'max_duration'),
-                     sum(o.sign) filter (where o.end_reason = 'abandoned'), sum(o.sign) filter (where o.is_no_show),
-                     sum(o.sign) filter (where o.us is not null), coalesce(sum(o.sign * o.us), 0)
-              from over o group by o.bucket) x
+              select h.bucket, h.sign * b.started, h.sign * b.completed, h.sign * b.idle, h.sign * b.max_duration,
+                     h.sign * b.abandoned, h.sign * b.no_shows, h.sign * b.timed, h.sign * b.duration_us
+              from share h join (select g.place, sum(g.started) as started, sum(g.completed) as completed, sum(g.idle) as idle,
+                                        sum(g.max_duration) as max_duration, sum(g.abandoned) as abandoned,
+                                        sum(g.no_shows) as no_shows, sum(g.timed) as timed, sum(g.duration_us) as duration_us
+                                 from beside g group by g.place) b using (place)) x
         group by x.bucket
     ), sought as (
         select s.bucket, w.what, w.rank
@@ -105,8 +129,16 @@ begin
              lateral (values ('p50', (s.timed + 1) / 2), ('p95', (s.timed * 95 + 99) / 100), ('max', s.timed)) as w (what, rank)
         where v_by_day[s.bucket]
     ), edge_bin as materialized (
-        select o.bucket, rollcall.duration_bin(o.us) as bin, sum(o.sign)::integer as sessions
-        from over o where o.us is not null and v_by_day[o.bucket] group by 1, 2
+        select h.bucket, o.bin, h.sign * o.sessions as sessions
+        from share h join (select o.place, rollcall.duration_bin(o.us) as bin, count(*)::integer as sessions
+                           from over o where o.us is not null and o.place <= v_last + 1 group by 1, 2) o using (place)
+    ), quarter_band as (
+        select h.bucket, u.band, h.sign * u.sessions as sessions
+        from share h join (select q.place, u.band, sum(u.sessions)::integer as sessions
+                           from quarters q,
+                                lateral (select o.band, o.sessions from rollcall.total_duration_bands_15m o
+                                         where o.bucket >= q.from_at and o.bucket < q.to_at offset 0) u
+                           group by 1, 2) u using (place)
     ), band as (
         -- Sums of integers, which these are small enough for, are much faster than others.
         select x.bucket, x.band, x.sessions,
@@ -119,7 +151,9 @@ begin
                     select v_bucket_of[d.day - v_day + 1], d.band, d.sessions::integer
                     from rollcall.total_duration_bands_day d where p_tenant_id is null and d.day >= v_day and d.day < v_day_to
                     union all
-                    select e.bucket, e.bin / 8, e.sessions from edge_bin e) x
+                    select e.bucket, e.bin / 8, e.sessions from edge_bin e
+                    union all
+                    select q.bucket, q.band, q.sessions from quarter_band q) x
               where x.bucket is not null
               group by x.bucket, x.band) x
     ), near as materialized (
@@ -145,7 +179,16 @@ begin
                                     and o.bin >= n.band * 8 and o.bin < n.band * 8 + 8 offset 0) d
                     union all
                     select e.bucket, e.bin, e.sessions
-                    from edge_bin e join near_band n on n.bucket = e.bucket and n.band = e.bin / 8) x
+                    from edge_bin e join near_band n on n.bucket = e.bucket and n.band = e.bin / 8
+                    union all
+                    select n.bucket, b.bin, h.sign * c.sessions
+                    from near_band n join share h using (bucket) join quarters q using (place),
+                         lateral generate_series(n.band * 8, n.band * 8 + 7) as b (bin),
+                         lateral (select count(*)::integer as sessions
+                                  from rollcall.sessions o
+                                  where o.status = 'ended' and o.started_at is not null
+                                    and rollcall.duration_bin(rollcall.duration_us(o.started_at, o.ended_at)) = b.bin
+                                    and o.ended_at >= q.from_at and o.ended_at < q.to_at) c) x
               group by x.bucket, x.bin) x
     ), wanted as (
         -- The bin of each, and which of the bin it is.
@@ -167,8 +210,8 @@ begin
         group by f.bucket
         union all
         select o.bucket, o.us[(cardinality(o.us) + 1) / 2], o.us[(cardinality(o.us) * 95 + 99) / 100], o.us[cardinality(o.us)]
-        from (select o.bucket, array_agg(o.us order by o.us) as us
-              from over o where o.us is not null and not v_by_day[o.bucket] group by o.bucket) o
+        from (select o.place - v_last - 1 as bucket, array_agg(o.us order by o.us) as us
+              from over o where o.us is not null and o.place > v_last + 1 group by o.place) o
     )
     select s.bucket, s.started, s.completed, s.idle, s.max_duration, s.abandoned, s.no_shows, s.timed, s.duration_us,
            p.p50_us, p.p95_us, p.max_us

@@ -54,6 +54,8 @@ pub async fn make(books: &Books, rows: u64, figures: &mut Figures) -> anyhow::Re
         "session_durations_day",
         "session_duration_bands_day",
         "total_15m",
+        "total_stats_15m",
+        "total_duration_bands_15m",
     ] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!("vacuum analyze rollcall.{table}"))).execute(&mut *conn).await?;
     }

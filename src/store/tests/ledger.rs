@@ -211,6 +211,8 @@ async fn dump(store: &Store, epoch: Epoch) -> Vec<String> {
         ("usage_day", format!("t.shard = {epoch}"), ""),
         ("session_stats_day", format!("t.shard = {epoch}"), ""),
         ("total_stats_day", format!("t.shard = {epoch}"), ""),
+        ("total_stats_15m", format!("t.shard = {epoch}"), ""),
+        ("total_duration_bands_15m", format!("t.shard = {epoch}"), ""),
         ("session_durations_day", format!("t.shard = {epoch}"), ""),
         ("session_duration_bands_day", format!("t.shard = {epoch}"), ""),
     ] {

@@ -301,6 +301,8 @@ async fn what_a_session_had_before_its_sums_were_kept_is_filled_in() {
          delete from rollcall.usage_returns;
          delete from rollcall.session_duration_bands_day;
          delete from rollcall.total_duration_bands_day;
+         delete from rollcall.total_duration_bands_15m;
+         delete from rollcall.total_stats_15m;
          update rollcall.total_15m set participants_new = 0, participants_carried = 0;
          update rollcall.usage_15m
          set uncertainty_us = 0, connections_carried = 0, sessions_new = 0, sessions_carried = 0, participants_new = 0,

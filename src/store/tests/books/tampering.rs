@@ -52,10 +52,17 @@ async fn recompute_billing_finds_every_changed_sum() {
         ("update rollcall.usage_day set whole_seconds = whole_seconds * 2", "usage_day.whole_seconds"),
         ("update rollcall.session_stats_day set duration_us = duration_us + 1", "session_stats_day.duration_us"),
         ("update rollcall.total_stats_day set timed = timed + 1", "total_stats_day.timed"),
+        ("update rollcall.total_stats_15m set duration_us = duration_us - 1", "total_stats_15m.duration_us"),
+        (
+            "update rollcall.total_stats_15m u set bucket = u.bucket + interval '15 minutes'
+             where u.bucket = (select max(o.bucket) from rollcall.total_stats_15m o)",
+            "total_stats_15m.quarter",
+        ),
         ("delete from rollcall.session_durations_day", "session_durations_day.sessions"),
         ("update rollcall.total_durations_day set sessions = sessions + 1", "total_durations_day.sessions"),
         ("delete from rollcall.session_duration_bands_day", "session_duration_bands_day.sessions"),
         ("update rollcall.total_duration_bands_day set band = band + 1", "total_duration_bands_day"),
+        ("update rollcall.total_duration_bands_15m set sessions = sessions * 2", "total_duration_bands_15m.sessions"),
         // Behind the back of the triggers the sums no longer fit; before their eyes the trail does not.
         (
             "set local session_replication_role = replica;
