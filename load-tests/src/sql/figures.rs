@@ -119,6 +119,10 @@ impl Latencies {
         self.0.push(micros);
     }
 
+    pub fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

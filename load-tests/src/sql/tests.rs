@@ -12,7 +12,7 @@ async fn a_small_data_set_is_sound_and_every_question_is_answered() {
     options.throw_away = true;
     let postgres = embedded_pg::start(options).await.expect("Postgres starts");
     let books = Books::open(postgres.database_url(embedded_pg::DATABASE)).await.expect("opens");
-    let effort = Effort { runs: 3, batches: 1, idle_sessions: 100 };
+    let effort = Effort { runs: 3, batches: 2, idle_sessions: 100 };
     let mut figures = Figures::default();
     data::make(&books, 10_000, &mut figures).await.expect("made");
     data::describe(&books, &mut figures).await.expect("described");
