@@ -31,7 +31,8 @@ settings! {
         /// Folder with `initdb` and `postgres` for the embedded Postgres. `ROLLCALL_PG_BIN` sets the same. Empty: looked for
         /// in the usual places.
         pg_bin: Option<PathBuf> = None;
-        /// Connections of the pool. A request that finds none free waits for `database.acquire_timeout_ms`.
+        /// Connections of the pool. A request that finds none free waits for `database.acquire_timeout_ms`. Two more
+        /// are outside the pool, and a third one once the server was behind with writing.
         max_connections: u32 = 16, in 2..=1_000;
         /// How long a request waits for a free connection before it is answered 503 `database_unavailable`.
         acquire_timeout_ms: Millis = Millis(2_000), in 50..=60_000;

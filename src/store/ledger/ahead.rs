@@ -28,7 +28,7 @@ const BEGIN: &str = "begin; lock table rollcall.session_audit_log in row exclusi
 #[derive(Debug)]
 pub struct FlushConnection {
     store: Store,
-    /// At most two, less the one that is with `ahead`.
+    /// At most two, with the one that is with `ahead`.
     idle: Vec<PgConnection>,
     ahead: Option<Ahead>,
 }
@@ -113,8 +113,8 @@ impl FlushConnection {
 }
 
 impl Ahead {
-    fn is(&self, epoch: Epoch, first_seq: i64, records: &[Record]) -> bool {
-        (self.epoch, self.first_seq, self.records.len()) == (epoch, first_seq, records.len())
+    fn is(&self, epoch: Epoch, first_seq: i64, records: &Arc<Vec<Record>>) -> bool {
+        (self.epoch, self.first_seq) == (epoch, first_seq) && self.records == *records
     }
 
     /// None where something came between: then the batch has to go the usual way, which says what.

@@ -26,7 +26,20 @@ async fn the_server_role_may_flush() {
         history.step(choice * 7_919);
     }
     sqlx::query("set role rollcall_server").execute(&mut conn).await.expect("may become the server");
-    apply_batch(&mut conn, history.epoch, 1, &history.records, LEASE).await.expect("applies");
+    let (head, tail) = history.records.split_at(history.records.len() / 2);
+    apply_batch(&mut conn, history.epoch, 1, head, LEASE).await.expect("applies");
+    // The way of batches that wait in line.
+    let mut connection = FlushConnection::open(&store).await.expect("connection");
+    let become_server = sqlx::query("set role rollcall_server");
+    become_server.execute(connection.idle().await.expect("there")).await.expect("may become the server");
+    let (first_seq, tail) = (head.len() as i64 + 1, Arc::new(tail.to_vec()));
+    let (outcome, refused) =
+        connection.apply(history.epoch, first_seq, &tail, Some(tail.clone()), LEASE).await.expect("applies");
+    assert!(matches!(outcome, BatchOutcome::Applied { .. }) && refused == 0, "{outcome:?}");
+    // Had the server not been allowed to, another connection would have come in its place.
+    let user = sqlx::query_scalar("select current_user::text");
+    let user: String = user.fetch_one(connection.idle().await.expect("there")).await.expect("answers");
+    assert_eq!(user, "rollcall_server");
     verify(&store).await.expect("sound");
 }
 
