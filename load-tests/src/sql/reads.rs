@@ -142,7 +142,7 @@ fn questions() -> Vec<Question> {
             role: billing,
             sql: format!("select * from rollcall.get_session_analytics({MONTH_FROM}, {MONTH_TO}) where $1::uuid is not null"),
             budget_ms: Some(50.0),
-            note: "reads daily statistics, and single sessions between the ends and the nearest midnights",
+            note: "reads daily statistics, and quarters of an hour between the ends and the nearest midnights: the same at 100 million",
         },
         Question {
             name: "30 days of analytics by day of any zone, all tenants",
@@ -151,7 +151,7 @@ fn questions() -> Vec<Question> {
                   where $1::uuid is not null"
                 .to_owned(),
             budget_ms: None,
-            note: "no day of such a zone is one of UTC: reads the sessions between each bound and the nearest midnight",
+            note: "no day of such a zone is one of UTC: reads quarters of an hour between each bound and the nearest midnight",
         },
         Question {
             name: "30 days of analytics by day of any zone, one tenant",
