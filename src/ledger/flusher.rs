@@ -168,7 +168,7 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
             return Err(FlushError::Gap { from: applied + 1, to: batch.first_seq - 1 });
         }
         let started_at = self.clock.now();
-        kept.ahead = self.full_batch_after(&batch)?;
+        kept.ahead = self.full_batch_after(&batch);
         let next = kept.ahead.as_ref().map(|next| next.records.clone());
         let answer =
             self.store.apply(connection, epoch, batch.first_seq, &batch.records, next, self.options.lease).await;
@@ -208,14 +208,14 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
         }
     }
 
-    /// Only a full one: a smaller one may still grow.
-    fn full_batch_after(&self, batch: &JournalBatch) -> Result<Option<JournalBatch>, JournalError> {
+    /// Only a full one: a smaller one may still grow. What is wrong with it is said when its turn comes.
+    fn full_batch_after(&self, batch: &JournalBatch) -> Option<JournalBatch> {
         let (last_seq, rows_max) = (batch.last_seq(), self.options.flush_rows_max);
         if *self.ledger.shared.durable_seq.borrow() - last_seq < rows_max as i64 {
-            return Ok(None);
+            return None;
         }
-        let next = self.reader.read(self.ledger.epoch(), last_seq, rows_max)?;
-        Ok((next.first_seq == last_seq + 1).then_some(next))
+        let next = self.reader.read(self.ledger.epoch(), last_seq, rows_max).ok()?;
+        (next.first_seq == last_seq + 1).then_some(next)
     }
 
     fn settle(&self, seq: i64, bytes: u64) {
