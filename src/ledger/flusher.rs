@@ -152,10 +152,7 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
     async fn flush_once(&mut self, kept: &mut Kept<S::Connection>) -> Result<usize, FlushError> {
         let epoch = self.ledger.epoch();
         let applied = *self.ledger.shared.applied_seq.borrow();
-        let batch = match kept.ahead.take() {
-            Some(batch) if batch.first_seq == applied + 1 => batch,
-            _ => self.reader.read(epoch, applied, self.options.flush_rows_max)?,
-        };
+        let batch = self.reader.read_unless(kept.ahead.take(), epoch, applied, self.options.flush_rows_max)?;
         let connection = match &mut kept.connection {
             Some(connection) => connection,
             none => none.insert(self.store.flush_connection().await?),
@@ -208,14 +205,11 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
         }
     }
 
-    /// Only a full one: a smaller one may still grow. What is wrong with it is said when its turn comes.
+    /// Only a full one: a smaller one may still grow.
     fn full_batch_after(&self, batch: &JournalBatch) -> Option<JournalBatch> {
-        let (last_seq, rows_max) = (batch.last_seq(), self.options.flush_rows_max);
-        if *self.ledger.shared.durable_seq.borrow() - last_seq < rows_max as i64 {
-            return None;
-        }
-        let next = self.reader.read(self.ledger.epoch(), last_seq, rows_max).ok()?;
-        (next.first_seq == last_seq + 1).then_some(next)
+        let rows_max = self.options.flush_rows_max;
+        let waiting = *self.ledger.shared.durable_seq.borrow() - batch.last_seq();
+        (waiting >= rows_max as i64).then(|| self.reader.read_ahead(self.ledger.epoch(), batch, rows_max)).flatten()
     }
 
     fn settle(&self, seq: i64, bytes: u64) {

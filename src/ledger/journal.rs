@@ -92,6 +92,29 @@ pub trait JournalRead {
     /// # Errors
     /// The journal cannot be read, or a record in it is damaged.
     fn read(&self, epoch: Epoch, after: i64, records_max: usize) -> Result<JournalBatch, JournalError>;
+
+    /// Like [`JournalRead::read`], unless `ahead` is what is asked for.
+    ///
+    /// # Errors
+    /// As [`JournalRead::read`].
+    fn read_unless(
+        &self,
+        ahead: Option<JournalBatch>,
+        epoch: Epoch,
+        after: i64,
+        records_max: usize,
+    ) -> Result<JournalBatch, JournalError> {
+        match ahead {
+            Some(batch) if batch.first_seq == after + 1 => Ok(batch),
+            _ => self.read(epoch, after, records_max),
+        }
+    }
+
+    /// The records that follow a batch. None where something is wrong with them: it is said when their turn comes.
+    fn read_ahead(&self, epoch: Epoch, batch: &JournalBatch, records_max: usize) -> Option<JournalBatch> {
+        let next = self.read(epoch, batch.last_seq(), records_max).ok()?;
+        (next.first_seq == batch.last_seq() + 1).then_some(next)
+    }
 }
 
 /// The journal of a server. One per process; the data folder's lock sees to that.

@@ -132,19 +132,14 @@ async fn flush_rest<S: LedgerStore>(
     let mut flushed = 0;
     let mut ahead: Option<JournalBatch> = None;
     loop {
-        let batch = match ahead.take() {
-            Some(batch) if batch.first_seq == *applied + 1 => batch,
-            _ => reader.read(epoch, *applied, RECOVERY_ROWS_MAX)?,
-        };
+        let batch = reader.read_unless(ahead.take(), epoch, *applied, RECOVERY_ROWS_MAX)?;
         if batch.records.is_empty() {
             return Ok(flushed);
         }
         if batch.first_seq != *applied + 1 {
             return Err(RecoveryError::Gap { epoch, from: *applied + 1, to: batch.first_seq - 1 });
         }
-        // What is wrong with the next one is said when its turn comes.
-        ahead = reader.read(epoch, batch.last_seq(), RECOVERY_ROWS_MAX).ok();
-        ahead = ahead.filter(|next| next.first_seq == batch.last_seq() + 1);
+        ahead = reader.read_ahead(epoch, &batch, RECOVERY_ROWS_MAX);
         let next = ahead.as_ref().map(|next| next.records.clone());
         let (outcome, _) = store.apply(connection, epoch, batch.first_seq, &batch.records, next, lease).await?;
         match outcome {
