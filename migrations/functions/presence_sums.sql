@@ -43,13 +43,11 @@ begin
         select u.bucket, u.covered_us, u.joins, u.present, u.present_max from rollcall.total_15m u
         where p_tenant_id is null and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to
     ), piece as materialized (
-        select width_bucket(q.at, p_bounds) as bucket, q.at, q.covered_us, q.joins, q.present, q.present_max
+        select width_bucket(q.at, p_bounds) as bucket, q.at, q.covered_us, 0 as open_us, q.joins, q.present, q.present_max
         from quarter q where not v_cuts
         union all
-        -- A quarter that a bound cuts is in the bucket before and in the one after; what was covered of it is measured below.
-        select b.bucket, q.at,
-               case when q.at >= p_bounds[b.bucket] and q.at + interval '15 minutes' <= p_bounds[b.bucket + 1]
-                    then q.covered_us else 0 end, q.joins, q.present, q.present_max
+        -- A quarter that a bound cuts is in the bucket before and in the one after.
+        select b.bucket, q.at, q.covered_us, 0, q.joins, q.present, q.present_max
         from quarter q,
              lateral generate_series(
                  greatest(1, width_bucket(q.at, p_bounds)),
@@ -57,19 +55,19 @@ begin
         where v_cuts
         union all
         -- What is open is cut to the bucket already.
-        select n, o.bucket, o.covered_us, o.joins, o.present, null
+        select n, o.bucket, 0, o.covered_us, o.joins, o.present, null
         from generate_series(1, v_last) as n, lateral rollcall.open_minutes(p_open, p_bounds[n], p_bounds[n + 1]) o
         where p_bounds[n + 1] > v_open_from
     ), placed as materialized (
         select p.bucket, p.at,
-               not v_cuts or p.at >= p_bounds[p.bucket] and p.at + interval '15 minutes' <= p_bounds[p.bucket + 1] as is_whole,
-               sum(p.covered_us)::bigint as covered_us,
-               sum(case when v_is_exact then p.present[1] + p.joins::integer end) as possible,
+               p.at >= p_bounds[p.bucket] and p.at + interval '15 minutes' <= p_bounds[p.bucket + 1] as is_whole,
+               sum(p.covered_us)::bigint as covered_us, sum(p.open_us)::bigint as open_us,
+               sum(p.present[1] + p.joins::integer) as possible,
                case when count(*) = 1 then min(p.present_max) end as highest,
                case when count(*) = count(p.present_max) then sum(p.present_max) end as highest_possible
         from piece p group by p.bucket, p.at
     ), summed as materialized (
-        select p.bucket, sum(p.covered_us) as covered_us,
+        select p.bucket, sum(case when p.is_whole then p.covered_us else 0 end + p.open_us) as covered_us,
                coalesce(max(p.highest) filter (where p.is_whole), 0) as peak
         from placed p group by p.bucket
     ), minutes as (
