@@ -4,7 +4,7 @@
 --
 -- The peak is known at each full minute. Between two minutes more may have been there for a moment: the three quarters of a
 -- bucket that can hold the most (those present at their start, and all that joined) are looked at arrival by arrival, where
--- the days of the whole period have up to 5,000 new participants in all. So the peak is exact where little happens and exact to
+-- the days of the whole period have up to 3,000 new participants in all. So the peak is exact where little happens and exact to
 -- the minute where much does.
 drop function if exists rollcall.presence_sums(uuid, timestamptz, timestamptz, uuid[]);
 drop function if exists rollcall.presence_sums(uuid, timestamptz[], uuid[]);
@@ -15,6 +15,7 @@ create function rollcall.presence_sums(p_tenant_id uuid, p_bounds timestamptz[],
     set jit = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
+    c_exact_up_to constant bigint := 3000;
     v_last integer := cardinality(p_bounds) - 1;
     v_from timestamptz := p_bounds[1];
     v_to timestamptz := p_bounds[v_last + 1];
@@ -27,73 +28,96 @@ begin
     select min(s.connected_at) into v_open_from
     from rollcall.participation_spans s where s.session_id = any (p_open) and s.disconnected_at is null;
     if p_tenant_id is null then
-        v_is_exact := 5000 >= (select coalesce(sum(u.participants_new), 0) from rollcall.total_15m u
-                               where u.bucket >= date_bin('24 hours', v_from, 'epoch') and u.bucket < v_to);
+        -- Reads no further than to where there are more.
+        v_is_exact := not exists (
+            select from (select sum(u.participants_new) over (order by u.bucket, u.shard rows unbounded preceding) as so_far
+                         from rollcall.total_15m u
+                         where u.bucket >= date_bin('24 hours', v_from, 'epoch') and u.bucket < v_to) x
+            where x.so_far > c_exact_up_to);
     else
-        v_is_exact := 5000 >= (select coalesce(sum(u.participants_new), 0) from rollcall.usage_day u
+        v_is_exact := c_exact_up_to >= (select coalesce(sum(u.participants_new), 0) from rollcall.usage_day u
                                where u.tenant_id = p_tenant_id
                                  and u.day between (v_from at time zone 'UTC')::date and (v_to at time zone 'UTC')::date);
     end if;
     return query
-    with quarter as not materialized (
-        select u.bucket as at, u.covered_us, u.joins, u.present, u.present_max from rollcall.usage_15m u
+    with counted as not materialized (
+        -- What the shards counted of each quarter; where one counted alone, its peak is known.
+        select u.bucket as at, sum(u.covered_us) as covered_us, sum(u.present[1] + u.joins::integer) as possible,
+               case when count(*) = 1 then min(u.present_max) end as highest, sum(u.present_max) as highest_possible
+        from rollcall.usage_15m u
         where p_tenant_id is not null and u.tenant_id = p_tenant_id
           and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to
+        group by u.bucket
         union all
-        select u.bucket, u.covered_us, u.joins, u.present, u.present_max from rollcall.total_15m u
+        select u.bucket, sum(u.covered_us), sum(u.present[1] + u.joins::integer),
+               case when count(*) = 1 then min(u.present_max) end, sum(u.present_max)
+        from rollcall.total_15m u
         where p_tenant_id is null and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to
-    ), piece as materialized (
-        select width_bucket(q.at, p_bounds) as bucket, q.at, q.covered_us, 0 as open_us, q.joins, q.present, q.present_max
-        from quarter q where not v_cuts
+        group by u.bucket
+    ), placed as not materialized (
+        select width_bucket(q.at, p_bounds) as bucket, q.at, true as is_whole, q.covered_us, q.possible, q.highest,
+               q.highest_possible
+        from counted q where not v_cuts
         union all
         -- A quarter that a bound cuts is in the bucket before and in the one after.
-        select b.bucket, q.at, q.covered_us, 0, q.joins, q.present, q.present_max
-        from quarter q,
+        select b.bucket, q.at, w.is_whole, case when w.is_whole then q.covered_us end, q.possible,
+               case when w.is_whole then q.highest end, q.highest_possible
+        from counted q,
              lateral generate_series(
                  greatest(1, width_bucket(q.at, p_bounds)),
-                 least(v_last, width_bucket(q.at + interval '15 minutes' - interval '1 microsecond', p_bounds))) as b (bucket)
+                 least(v_last, width_bucket(q.at + interval '15 minutes' - interval '1 microsecond', p_bounds))) as b (bucket),
+             lateral (select q.at >= p_bounds[b.bucket]
+                             and q.at + interval '15 minutes' <= p_bounds[b.bucket + 1] as is_whole) w
         where v_cuts
-        union all
+    ), opened as materialized (
         -- What is open is cut to the bucket already.
-        select n, o.bucket, 0, o.covered_us, o.joins, o.present, null
+        select n as bucket, o.bucket as at, o.covered_us, o.joins, o.present
         from generate_series(1, v_last) as n, lateral rollcall.open_minutes(p_open, p_bounds[n], p_bounds[n + 1]) o
         where p_bounds[n + 1] > v_open_from
-    ), placed as materialized (
-        select p.bucket, p.at,
-               p.at >= p_bounds[p.bucket] and p.at + interval '15 minutes' <= p_bounds[p.bucket + 1] as is_whole,
-               sum(p.covered_us)::bigint as covered_us, sum(p.open_us)::bigint as open_us,
-               sum(p.present[1] + p.joins::integer) as possible,
-               case when count(*) = 1 then min(p.present_max) end as highest,
-               case when count(*) = count(p.present_max) then sum(p.present_max) end as highest_possible
-        from piece p group by p.bucket, p.at
     ), summed as materialized (
-        select p.bucket, sum(case when p.is_whole then p.covered_us else 0 end + p.open_us) as covered_us,
-               coalesce(max(p.highest) filter (where p.is_whole), 0) as peak
+        -- The quarters go through here, and none is kept as a row, which would take longer than all else: those whose peak is
+        -- not known, because several counted or a bound leaves some minutes out, and those that may be looked at closer.
+        select p.bucket, sum(p.covered_us) as covered_us, coalesce(max(p.highest), 0) as peak,
+               array_agg(p.at) filter (where p.highest is null) as unknown_at,
+               array_agg(p.highest_possible) filter (where p.highest is null) as unknown_peaks,
+               array_agg(p.at) filter (where v_is_exact) as exact_at,
+               array_agg(p.possible) filter (where v_is_exact) as exact_possible
         from placed p group by p.bucket
     ), minutes as (
-        -- Minute by minute where several counted, or a bound leaves some minutes out, unless that is too little for the peak.
+        -- These, and those with open connections, minute by minute, unless that is too little for the peak.
         select x.bucket,
                (select max(m.n) from unnest(x.present) with ordinality as m (n, minute)
-                where x.is_whole or (x.at + (m.minute - 1) * interval '1 minute' >= p_bounds[x.bucket]
-                                     and x.at + (m.minute - 1) * interval '1 minute' < p_bounds[x.bucket + 1])) as highest
-        from (select g.bucket, g.at, g.is_whole, array[
+                where x.at + (m.minute - 1) * interval '1 minute' >= p_bounds[x.bucket]
+                  and x.at + (m.minute - 1) * interval '1 minute' < p_bounds[x.bucket + 1]) as highest
+        from (select g.bucket, g.at, array[
                   sum(p.present[1]), sum(p.present[2]), sum(p.present[3]), sum(p.present[4]), sum(p.present[5]),
                   sum(p.present[6]), sum(p.present[7]), sum(p.present[8]), sum(p.present[9]), sum(p.present[10]),
                   sum(p.present[11]), sum(p.present[12]), sum(p.present[13]), sum(p.present[14]), sum(p.present[15])] as present
-              from placed g join summed s using (bucket) join piece p using (bucket, at)
-              where (not g.is_whole or g.highest is null) and (g.highest_possible > s.peak) is not false
-              group by g.bucket, g.at, g.is_whole) x
+              from (select s.bucket, u.at
+                    from summed s, unnest(s.unknown_at, s.unknown_peaks) as u (at, peak) where u.peak > s.peak
+                    union
+                    select o.bucket, o.at from opened o) g,
+                   lateral (select u.present from rollcall.usage_15m u
+                            where p_tenant_id is not null and u.tenant_id = p_tenant_id and u.bucket = g.at
+                            union all
+                            select u.present from rollcall.total_15m u where p_tenant_id is null and u.bucket = g.at
+                            union all
+                            select o.present from opened o where o.bucket = g.bucket and o.at = g.at offset 0) p
+              group by g.bucket, g.at) x
     ), highest as materialized (
         select h.bucket, max(h.peak) as peak
         from (select s.bucket, s.peak from summed s union all select m.bucket, coalesce(m.highest, 0) from minutes m) h
         group by h.bucket
     ), busiest as materialized (
         select b.*, row_number() over () as place
-        from (select p.bucket, p.at, p.possible,
-                     row_number() over (partition by p.bucket order by p.possible desc, p.at) as rank
-              from placed p where v_is_exact) b
-        join highest h using (bucket)
-        where b.rank <= 3 and b.possible > h.peak
+        from (select bucket, at, row_number() over (partition by bucket order by q.possible desc, at) as rank
+              from (select bucket, at, coalesce(c.possible, 0) + coalesce(o.present[1] + o.joins, 0) as possible
+                    from (select s.bucket, e.at, e.possible
+                          from summed s, unnest(s.exact_at, s.exact_possible) as e (at, possible)) c
+                    full join (select * from opened where v_is_exact) o using (bucket, at)) q
+              join highest h using (bucket)
+              where q.possible > h.peak) b
+        where b.rank <= 3
     ), looked_at as (
         select b.bucket, q.peak
         from (select array_agg(greatest(p_bounds[b.bucket], b.at) order by b.place) as from_at,
@@ -127,6 +151,8 @@ begin
     from (select n as bucket, 0 as covered_us, 0 as peak from generate_series(1, v_last) as n
           union all
           select s.bucket, s.covered_us, 0 from summed s
+          union all
+          select o.bucket, o.covered_us, 0 from opened o
           union all
           select m.bucket, m.covered_us, 0 from measured m
           union all

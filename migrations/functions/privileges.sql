@@ -72,7 +72,7 @@ declare
     c_functions_billing constant text[] := array[
         'get_session_billing_data', 'get_usage', 'get_session_analytics', 'usage_slices', 'usage_event_id',
         -- Used by these.
-        'get_usage_of_tenants', 'usage_parts', 'sessions_crossing', 'whole_quarters', 'sessions_in_cut_quarters', 'usage_stays',
+        'get_usage_of_tenants', 'usage_parts', 'sessions_during', 'whole_quarters', 'sessions_in_cut_quarters', 'usage_stays',
         'usage_flows', 'usage_pieces', 'adjustments_in', 'open_sessions', 'round_usage', 'session_outcomes',
         'count_participants', 'open_minutes', 'quarter_peaks', 'presence_sums'];
     c_functions_auditor constant text[] := array[

@@ -11,19 +11,11 @@ begin
         return;
     end if;
     return query
-    select distinct u.session_id
-    from (select distinct date_bin('15 minutes', b, 'epoch') as at from unnest(p_bounds) b
-          where date_bin('15 minutes', b, 'epoch') <> b) q,
-         -- How long the stretch of a session's day lasts at most is in the index, so only those are read that began shortly enough before.
-         lateral (values (0, interval '15 minutes'), (1, interval '1 hour'), (2, interval '4 hours'), (3, interval '24 hours'))
-             as l (lasting, at_most),
-         rollcall.tenants t,
-         lateral (select o.session_id from rollcall.session_usage_day o
-                  where o.tenant_id = t.tenant_id and o.lasting = l.lasting
-                    and o.first_at >= q.at - l.at_most and o.first_at < q.at + interval '15 minutes' and o.last_at >= q.at
-                    and o.participants > 0
-                  offset 0) u
-    where p_tenant_id is null or t.tenant_id = p_tenant_id;
+    select distinct d.session_id
+    from (select array_agg(q.at) as from_at, array_agg(q.at + interval '15 minutes') as to_at
+          from (select distinct date_bin('15 minutes', b, 'epoch') as at from unnest(p_bounds) b
+                where date_bin('15 minutes', b, 'epoch') <> b) q) c,
+         lateral rollcall.sessions_during(p_tenant_id, c.from_at, c.to_at) d;
 end
 $$;
 

@@ -30,7 +30,7 @@ begin
         where u.tenant_id = p_tenant_id and u.day > u.first_day and u.participants > 0
           and u.day between (v_from at time zone 'UTC')::date and (v_to at time zone 'UTC')::date
         union
-        select c.session_id from rollcall.sessions_crossing(p_tenant_id, p_bounds) c
+        select c.session_id from rollcall.sessions_during(p_tenant_id, p_bounds, p_bounds) c
         union
         select o.session_id from unnest(rollcall.open_sessions(p_tenant_id, v_from, v_to)) as o (session_id));
     return query

@@ -67,7 +67,7 @@ const FUNCTIONS: &[(&str, &str)] = functions![
     "usage_pieces",
     "open_sessions",
     "usage_parts",
-    "sessions_crossing",
+    "sessions_during",
     "usage_stays",
     "whole_quarters",
     "sessions_in_cut_quarters",

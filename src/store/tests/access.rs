@@ -91,7 +91,7 @@ const BILLING_CALLS: &[&str] = &[
     "usage_event_id",
     "get_usage_of_tenants",
     "usage_parts",
-    "sessions_crossing",
+    "sessions_during",
     "usage_stays",
     "whole_quarters",
     "sessions_in_cut_quarters",
