@@ -214,6 +214,12 @@ begin
         join rollcall.sessions e using (session_id)
         where s.disconnected_at is null and e.status = 'ended' and not e.awaits_closes
         union all
+        select format('connection %s-%s is open and has no evidence after %s, but epoch %s says that none is before %s', s.epoch,
+                      s.connection, greatest(s.last_evidence_at, s.connected_at), s.epoch, n.open_evidence_from)
+        from rollcall.node_epochs n
+        join rollcall.participation_spans s on s.epoch = n.epoch and s.disconnected_at is null
+        where n.state = 'active' and greatest(s.last_evidence_at, s.connected_at) < n.open_evidence_from
+        union all
         select format('participant %s is present in session %s, which has ended', p.participant_id, p.session_id)
         from rollcall.participants p
         join rollcall.sessions e using (session_id)

@@ -75,6 +75,7 @@ impl AppError {
         match self {
             Self::Embedded(error) => error.needs_installation(),
             Self::NoDatabase => true,
+            Self::Store(StoreError::EpochActive { .. }) => true,
             Self::Store(error) => error.is_unavailable(),
             Self::Recovery(RecoveryError::Store(error)) => error.is_unavailable(),
             Self::Recovery(RecoveryError::Moved { .. }) => true,

@@ -51,21 +51,32 @@ pub struct UnfinishedEpoch {
 }
 
 impl Store {
-    /// A new epoch that has heard nothing before `now`.
+    /// A new epoch that has heard nothing before `now`, the only active one of its node. A start that was cut off here may get
+    /// through to Postgres late, after the recovery of the next start, and nobody would ever close its epoch: so whichever of
+    /// the two comes second is refused.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]. A number may be lost by it, which does no harm.
+    /// [`StoreError::Unavailable`]. A number may be lost by it, which does no harm. [`StoreError::EpochActive`]: recover, and
+    /// open again.
     pub async fn open_epoch(&self, node_name: &str, now: Timestamp, lease: Duration) -> Result<Epoch, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // Held until the commit, so the second one sees the first.
+        sqlx::query!("select pg_advisory_xact_lock(hashtext('rollcall.open_epoch'), hashtext($1))", node_name)
+            .fetch_one(&mut *tx)
+            .await?;
         let epoch = sqlx::query_scalar!(
             "insert into rollcall.node_epochs (node_name, started_at, attested_until, lease_until)
-             values ($1, $2, $2, clock_timestamp() + $3) returning epoch",
+             select $1::text, $2::timestamptz, $2, clock_timestamp() + $3::interval
+             where not exists (select from rollcall.node_epochs e where e.node_name = $1 and e.state = 'active')
+             returning epoch",
             node_name,
             to_utc(now),
             to_interval(lease),
         )
-        .fetch_one(&self.pool)
+        .fetch_optional(&mut *tx)
         .await?;
-        Ok(Epoch(epoch))
+        tx.commit().await?;
+        epoch.map(Epoch).ok_or_else(|| StoreError::EpochActive { node_name: node_name.to_owned() })
     }
 
     /// Takes the name of a node for as long as this connection lives: two servers under one name would close each other's

@@ -21,6 +21,9 @@ pub enum StoreError {
     /// again later.
     #[error("the database was put back to an earlier point and is not yet what it was")]
     Behind,
+    /// The node has an active epoch that its recovery did not see.
+    #[error("an earlier start of node {node_name} was cut off and reached the database only now; start again")]
+    EpochActive { node_name: String },
     /// A row holds something that the domain does not know; written by a newer version or by hand.
     #[error("unreadable row: {0}")]
     Unreadable(String),

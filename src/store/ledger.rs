@@ -57,8 +57,8 @@ pub async fn apply_batch(
     let mut records = records;
     loop {
         let folded = fold(epoch, first_seq, records);
-        if advance(&mut tx, epoch, first_seq - 1, last_seq, folded.attested_until, lease).await? {
-            let audit_rows = write(&mut tx, epoch, first_seq, records, folded, None).await?;
+        if let Some(moved) = advance(&mut tx, epoch, first_seq - 1, last_seq, folded.attested_until, lease).await? {
+            let audit_rows = write(&mut tx, epoch, first_seq, records, folded, None, &moved).await?;
             tx.commit().await?;
             return Ok(BatchOutcome::Applied { audit_rows });
         }
@@ -128,7 +128,7 @@ async fn set_aside(
     };
     let body = serde_json::to_vec(record).expect("a record is plain data");
     let mut tx = conn.begin().await?;
-    if advance(&mut tx, epoch, seq - 1, seq, None, lease).await? {
+    if advance(&mut tx, epoch, seq - 1, seq, None, lease).await?.is_some() {
         let leaf = chain::refused_leaf(epoch, seq, &body, &reason);
         sqlx::query!(
             "insert into rollcall.refused_records (epoch, seq, body, error, leaf) values ($1, $2, $3, $4, $5)",
@@ -146,6 +146,13 @@ async fn set_aside(
     Ok(())
 }
 
+/// The place of a batch in the sequence is taken.
+struct Moved {
+    /// It is time to measure what a bill may still see growing, see get_billing_watermark().
+    measures_open: bool,
+}
+
+/// `None` where another place is next.
 async fn advance(
     conn: &mut PgConnection,
     epoch: Epoch,
@@ -153,8 +160,9 @@ async fn advance(
     to_seq: i64,
     attested_until: Option<Timestamp>,
     lease: Duration,
-) -> Result<bool, StoreError> {
-    let moved = sqlx::query_file!(
+) -> Result<Option<Moved>, StoreError> {
+    let moved = sqlx::query_file_as!(
+        Moved,
         "src/store/queries/ledger_advance.sql",
         epoch.0,
         from_seq,
@@ -162,7 +170,7 @@ async fn advance(
         attested_until.map(to_utc),
         to_interval(lease),
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(moved.rows_affected() == 1)
+    Ok(moved)
 }

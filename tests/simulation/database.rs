@@ -192,7 +192,9 @@ impl LedgerStore for SimulatedStore {
 
     async fn open_epoch(&self, node_name: &str, started_at: Timestamp, lease: Duration) -> Result<Epoch, StoreError> {
         let name = node_name.to_owned();
-        self.call("store.open_epoch", move |model, now| model.open_epoch(&name, started_at, lease, now)).await
+        let opened =
+            self.call("store.open_epoch", move |model, now| model.open_epoch(&name, started_at, lease, now)).await?;
+        opened.ok_or_else(|| StoreError::EpochActive { node_name: node_name.to_owned() })
     }
 
     async fn reinstate_epoch(&self, epoch: Epoch, node_name: &str, started_at: Timestamp) -> Result<(), StoreError> {

@@ -33,6 +33,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (30_114, "somebody who was sent away came back while a restored database was not yet fed again"),
     (43_423, "a session ended in the database alone: a bill went beyond its end and called itself complete"),
     (48_446, "what came after a removal was told as proven, and a bill that called itself complete shrank"),
+    (202_468, "a start that was cut off got through to the database late, and nobody closed its epoch"),
 ];
 
 /// What many seeds came to.

@@ -92,7 +92,7 @@ impl Tab {
             cut_at: None,
             activities: Vec::new(),
             stopped_reading: false,
-            came_at_the_end: world.phase() == Phase::End,
+            refused_at_the_end: false,
             flooded: false,
             refused: None,
             ended: None,
@@ -219,7 +219,8 @@ impl Tab {
             Some("error") => {
                 let code = value["code"].as_str().unwrap_or_default().to_owned();
                 self.world.note("tab.error", self.number as u64, || code.clone());
-                self.truth(|attempt| attempt.refused = Some(code));
+                let is_over = self.world.phase() == Phase::End;
+                self.truth(|attempt| (attempt.refused, attempt.refused_at_the_end) = (Some(code), is_over));
             }
             Some("ended") => {
                 let code = value["code"].as_str().unwrap_or_default().to_owned();

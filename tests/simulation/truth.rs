@@ -73,11 +73,11 @@ pub struct Attempt {
     /// Arrivals of what proves the person active.
     pub activities: Vec<Timestamp>,
     pub stopped_reading: bool,
-    /// It was opened when the last stop had begun.
-    pub came_at_the_end: bool,
     pub flooded: bool,
     /// An error frame that refused the join.
     pub refused: Option<String>,
+    /// By then the last stop had begun.
+    pub refused_at_the_end: bool,
     /// The `ended` frame, by its code.
     pub ended: Option<String>,
     /// Who is there, as this socket was told.

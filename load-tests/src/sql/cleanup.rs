@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use rollcall::store::{EpochState, Store};
-use rollcall_core::{Epoch, ParticipantId, SessionId, TenantId, Timestamp};
+use rollcall_core::{Epoch, Fact, ParticipantId, Record, SessionId, TenantId, Timestamp};
 use uuid::Uuid;
 
 use super::figures::{Budget, Latencies};
@@ -52,6 +52,9 @@ async fn clean_up(
     make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
     make_sessions(books, tenant, &busy, "now()").await?;
     open_connections(books, tenant, epoch, &idle).await?;
+    // As a node does every second: its flush measures what is open.
+    let mark = Record { at: Timestamp(clock::wall_us()), fact: Fact::EvidenceMark { heard: Vec::new() } };
+    apply(&mut books.store.dedicated().await?, epoch, 1, &[mark]).await?;
     let name = if is_connected {
         figures.add(reads::measure_bill_beside(books, effort, idle.len()).await?);
         "clean-up of idle sessions, a connection open in each"
@@ -134,7 +137,8 @@ async fn join_on(
     let now = Timestamp(clock::wall_us());
     let mut history = History { tenant, epoch, now, counter: 0, records: Vec::new() };
     let mut latencies = Latencies::default();
-    let mut first_seq = 1;
+    // The first is the mark.
+    let mut first_seq = 2;
     let mut open = Vec::new();
     // At least one more than needed, so that there is a figure on a fast machine.
     while !stop.load(Ordering::Relaxed) || latencies.len() == 0 {

@@ -46,8 +46,7 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
 pub async fn measure_bill_beside(books: &Books, effort: Effort, connections: usize) -> anyhow::Result<Figure> {
     let question = Question {
         name: "a session's bill beside many open connections",
-        budget_ms: None,
-        note: "the watermark reads the last evidence of each",
+        note: "what they can still add was measured by the flush",
         ..bill()
     };
     let mut figure = ask(books, effort, &question, &some_sessions(books).await?).await?;

@@ -163,12 +163,13 @@ impl Begun {
         lease: Duration,
     ) -> Result<(PgConnection, Option<u64>), StoreError> {
         let Self { mut conn, rows, folded } = self;
-        let last_seq = first_seq + records.len() as i64 - 1;
         let applied = async {
-            if !advance(&mut conn, epoch, first_seq - 1, last_seq, folded.attested_until, lease).await? {
+            let to_seq = first_seq + records.len() as i64 - 1;
+            let Some(moved) = advance(&mut conn, epoch, first_seq - 1, to_seq, folded.attested_until, lease).await?
+            else {
                 return Ok(None);
-            }
-            let audit_rows = write(&mut conn, epoch, first_seq, records, folded, Some(rows)).await?;
+            };
+            let audit_rows = write(&mut conn, epoch, first_seq, records, folded, Some(rows), &moved).await?;
             sqlx::raw_sql("commit").execute(&mut conn).await?;
             Ok(Some(audit_rows))
         };

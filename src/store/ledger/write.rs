@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::fold::{Arrival, Folded, ParticipantFold, Person};
-use super::{audit, chain, rollups};
+use super::{Moved, audit, chain, rollups};
 use crate::store::StoreError;
 use crate::store::mapping::to_utc;
 use crate::store::sessions::mark_awaits_closes;
@@ -24,6 +24,7 @@ pub(super) async fn write(
     records: &[Record],
     folded: Folded,
     stored: Option<Vec<audit::Row>>,
+    moved: &Moved,
 ) -> Result<u64, StoreError> {
     rollups::count_as(conn, epoch).await?;
     let mut ended = lock_sessions(conn, epoch, &folded).await?;
@@ -58,7 +59,10 @@ pub(super) async fn write(
         insert.execute(&mut *conn).await?;
     }
     // Last: it reads back what the batch brought.
-    chain::seal(conn, epoch, first_seq, records, root).await?;
+    chain::seal(&mut *conn, epoch, first_seq, records, root).await?;
+    if moved.measures_open {
+        sqlx::query_file!("src/store/queries/ledger_open.sql", epoch.0).execute(conn).await?;
+    }
     Ok(rows.len() as u64)
 }
 

@@ -1,22 +1,23 @@
 //! Batches: exactly once, and folding that changes nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rollcall_core::{
     Actor, ConnectionId, Epoch, Fact, InviteId, LeaveReason, ParticipantId, Record, Role, SessionEndReason,
-    SessionFact, SessionId, Status, TenantId, WarningCause,
+    SessionFact, SessionId, Status, TenantId, Timestamp, WarningCause,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::history::History;
 use super::{LEASE, database, fresh_id, make_session, make_tenant, now, run, value, verify};
-use crate::store::Store;
 use crate::store::epochs::EpochState;
 use crate::store::ledger::fold::is_passive;
 use crate::store::ledger::{BatchOutcome, FlushConnection, apply_batch};
+use crate::store::{Store, StoreError};
 
 #[tokio::test]
 async fn the_server_role_may_flush() {
@@ -97,8 +98,25 @@ async fn an_epoch_forgotten_by_a_restore_can_be_fed_again() {
     store.reinstate_epoch(lost, "node-a", now()).await.expect("twice is as good as once");
     let fed = apply_batch(&mut conn, lost, 1, &history.records, LEASE).await.expect("applies");
     assert_eq!(fed, BatchOutcome::Applied { audit_rows: 3 });
-    let next = store.open_epoch("node-a", now(), LEASE).await.expect("epoch");
+    let next = store.open_epoch("node-b", now(), LEASE).await.expect("epoch");
     assert!(next > lost, "{next:?} must not be a number in use");
+}
+
+/// A start that was cut off may get through to Postgres late; nobody would close its epoch.
+#[tokio::test]
+async fn of_two_starts_of_a_node_the_second_is_refused() {
+    let store = database().await;
+    let first = store.open_epoch("node-a", now(), LEASE).await.expect("epoch");
+    let second = store.open_epoch("node-a", now(), LEASE).await;
+    assert!(matches!(&second, Err(StoreError::EpochActive { node_name }) if node_name == "node-a"), "{second:?}");
+    store.open_epoch("node-b", now(), LEASE).await.expect("another node");
+    assert!(store.close_epoch(first, EpochState::Recovered, 0).await.expect("closes"));
+    store.open_epoch("node-a", now(), LEASE).await.expect("recovered");
+    // At the same time, too: the one that waits for the other's commit sees it.
+    assert!(store.unfinished_epochs("node-c").await.expect("answers").is_empty());
+    let starts = (0..4).map(|_| store.open_epoch("node-c", now(), LEASE));
+    let opened = futures_util::future::join_all(starts).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(opened, 1);
 }
 
 #[tokio::test]
@@ -174,7 +192,9 @@ async fn prepare(store: &Store, seed: u128, begin: rollcall_core::Timestamp, ste
     .execute(&store.pool)
     .await
     .expect("tenant");
-    let epoch = store.open_epoch("node-a", begin, LEASE).await.expect("epoch");
+    // The same name in every database.
+    let node_name = value(store, "select 'node-' || count(*) from rollcall.node_epochs").await;
+    let epoch = store.open_epoch(&node_name, begin, LEASE).await.expect("epoch");
     let mut sessions = Vec::new();
     for place in 0..2_u128 {
         let id = Uuid::from_u128(seed ^ ((epoch.0 as u128) << 64) ^ ((place + 1) << 32));
@@ -195,6 +215,81 @@ async fn apply(store: &Store, epoch: Epoch, records: &[Record], size: usize) {
     }
 }
 
+/// The watermark does not read the connections of a busy node, which makes no bill complete that is not.
+#[tokio::test]
+async fn of_many_open_connections_the_watermark_knows_what_the_flush_measured() {
+    const MANY: usize = 1_100;
+    let store = database().await;
+    let tenant = make_tenant(&store).await;
+    let begin = Timestamp(now().0 / 1_000_000 * 1_000_000 - 100_000_000);
+    let session = make_session(&store, tenant, fresh_id(), begin).await;
+    let below = store.open_epoch("node-a", begin, LEASE).await.expect("epoch");
+    let busy = store.open_epoch("node-b", begin, LEASE).await.expect("epoch");
+    let above = store.open_epoch("node-c", begin, LEASE).await.expect("epoch");
+    run(&store, format!("update rollcall.node_epochs set attested_until = now() where epoch in ({below}, {above})"))
+        .await
+        .expect("attests");
+    let mut history = History::new(tenant, vec![session], busy, begin);
+    let mut conn = store.dedicated().await.expect("connection");
+    let mut first_seq = 1;
+    for person in 0..MANY {
+        history.join(0, person);
+    }
+    let mut apply = async |history: &mut History| {
+        let records = std::mem::take(&mut history.records);
+        let outcome = apply_batch(&mut conn, busy, first_seq, &records, LEASE).await.expect("applies");
+        assert!(matches!(outcome, BatchOutcome::Applied { .. }), "{outcome:?}");
+        first_seq += records.len() as i64;
+    };
+    // After the beginning, in seconds.
+    let complete = format!(
+        "select extract(epoch from complete_through)::bigint - {} from rollcall.get_billing_watermark()",
+        begin.0 / 1_000_000
+    );
+    // As if it had been right now, and as if a second had gone since.
+    let measured_now = "update rollcall.node_epochs set open_measured_at = 'infinity'";
+    let measured_long_ago = "update rollcall.node_epochs set open_measured_at = '-infinity'";
+    let heard = |history: &mut History, at: u64, choice: usize| {
+        history.now = begin + Duration::from_secs(at);
+        history.mark(choice);
+    };
+
+    heard(&mut history, 10, 0);
+    apply(&mut history).await;
+    assert_eq!(value(&store, &*complete).await, "10");
+    let measured = format!("select open_connections from rollcall.node_epochs where epoch = {busy}");
+    assert_eq!(value(&store, &*measured).await, MANY.to_string());
+    // Not measured again: what is known is too little and never too much.
+    run(&store, measured_now).await.expect("updates");
+    heard(&mut history, 20, 0);
+    apply(&mut history).await;
+    assert_eq!(value(&store, &*complete).await, "10");
+    run(&store, measured_long_ago).await.expect("updates");
+    // One in sixteen is not heard of.
+    heard(&mut history, 30, 1);
+    apply(&mut history).await;
+    assert_eq!(value(&store, &*complete).await, "20");
+    run(&store, measured_long_ago).await.expect("updates");
+    heard(&mut history, 40, 0);
+    apply(&mut history).await;
+    assert_eq!(value(&store, &*complete).await, "40");
+
+    // The few connections of others are read.
+    for (few, evidence) in [(below, 25), (above, 15)] {
+        let mut others = History::new(tenant, vec![session], few, begin + Duration::from_secs(evidence));
+        others.join(0, MANY);
+        let mut conn = store.dedicated().await.expect("connection");
+        apply_batch(&mut conn, few, 1, &others.records, LEASE).await.expect("applies");
+        assert_eq!(value(&store, &*complete).await, evidence.to_string());
+    }
+    let faults = |outcome: Result<(), sqlx::Error>| outcome.err().map(|error| error.to_string()).unwrap_or_default();
+    let broken = "says that none is before";
+    assert!(!faults(verify(&store).await).contains(broken));
+    let tamper = "update rollcall.participation_spans set last_evidence_at = connected_at where connection = 7";
+    run(&store, tamper).await.expect("tampers");
+    assert!(faults(verify(&store).await).contains(broken), "a bill would be called complete that is not");
+}
+
 async fn apply_in_turns(store: &Store, epoch: Epoch, records: &[Record], size: usize) {
     let mut connection = FlushConnection::open(store).await.expect("connection");
     let mut batches = records.chunks(size).map(|batch| Arc::new(batch.to_vec())).peekable();
@@ -212,7 +307,11 @@ async fn dump(store: &Store, epoch: Epoch) -> Vec<String> {
     let sessions = format!("(select distinct session_id from rollcall.session_audit_log where epoch = {epoch})");
     let mut rows = Vec::new();
     for (table, filter, omitted) in [
-        ("node_epochs", format!("t.epoch = {epoch}"), "lease_until"),
+        (
+            "node_epochs",
+            format!("t.epoch = {epoch}"),
+            "lease_until,open_connections,open_evidence_from,open_measured_at",
+        ),
         ("session_audit_log", format!("t.epoch = {epoch}"), "recorded_at"),
         ("evidence_marks", format!("t.epoch = {epoch}"), ""),
         ("participation_spans", format!("t.epoch = {epoch}"), ""),
@@ -232,7 +331,7 @@ async fn dump(store: &Store, epoch: Epoch) -> Vec<String> {
         ("session_duration_bands_day", format!("t.shard = {epoch}"), ""),
     ] {
         let sql = format!(
-            "select '{table}: ' || (to_jsonb(t) - '{omitted}')::text from rollcall.{table} t where {filter} order by 1"
+            "select '{table}: ' || (to_jsonb(t) - string_to_array('{omitted}', ','))::text from rollcall.{table} t where {filter} order by 1"
         );
         let found: Vec<String> =
             sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&store.pool).await.expect("the dump runs");

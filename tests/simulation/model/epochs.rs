@@ -10,14 +10,24 @@ use super::rows::EpochRow;
 use super::{Model, raise};
 
 impl Model {
-    /// A new epoch that has heard nothing before `started_at`. `now` is the clock of the database.
-    pub fn open_epoch(&mut self, node_name: &str, started_at: Timestamp, lease: Duration, now: Timestamp) -> Epoch {
+    /// A new epoch that has heard nothing before `started_at`, where its node has no active one. `now` is the clock of the
+    /// database.
+    pub fn open_epoch(
+        &mut self,
+        node_name: &str,
+        started_at: Timestamp,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Option<Epoch> {
+        if self.epochs.values().any(|row| row.node_name == node_name && row.state == EpochState::Active) {
+            return None;
+        }
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         let row = new_epoch(node_name, started_at, started_at, now + lease);
         let before = self.epochs.insert(epoch, row);
         assert_eq!(before, None, "the number of an epoch was handed out twice");
-        epoch
+        Some(epoch)
     }
 
     /// Puts back an epoch that a restore has forgotten, with nothing applied and nothing attested. A known one stays as it

@@ -29,7 +29,7 @@ fn check_availability(case: &Case<'_>, findings: &mut Findings) {
         let Some(code) = attempt.refused.as_deref() else { continue };
         let is_later = attempt.joined.is_none() && matches!(code, "overloaded" | "restarting");
         if code == "internal"
-            || (is_later && has_room && !is_ending && plan.faults.is_none() && !attempt.came_at_the_end)
+            || (is_later && has_room && !is_ending && plan.faults.is_none() && !attempt.refused_at_the_end)
         {
             findings.push(("available", format!("somebody was refused as `{code}`: {attempt:?}")));
         }

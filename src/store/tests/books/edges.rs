@@ -119,7 +119,7 @@ async fn a_span_without_length_adds_nothing_but_is_counted() {
 async fn a_clock_that_steps_back_between_epochs_makes_overlap_and_no_extra_time() {
     let mut ledger = Ledger::new().await;
     ledger.span(ANN, 0.0, 100.0).await;
-    ledger.epoch = ledger.store.open_epoch("node-a", now(), LEASE).await.expect("epoch");
+    ledger.epoch = ledger.store.open_epoch("node-b", now(), LEASE).await.expect("epoch");
     ledger.span(ANN, 95.0, 200.0).await;
     assert_eq!(ledger.bill("billable_seconds", "").await, "200");
     assert_eq!(ledger.usage("billable_seconds", ALL_TIME).await, "200");

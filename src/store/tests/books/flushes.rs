@@ -26,7 +26,7 @@ async fn nothing_differs_after_random_histories() {
         for _ in 0..3 {
             sessions.push(make_session(&store, tenant, fresh_id(), now()).await);
         }
-        let epoch = store.open_epoch("node-a", now(), LEASE).await.expect("epoch");
+        let epoch = store.open_epoch(&format!("node-{round}"), now(), LEASE).await.expect("epoch");
         let mut history = History::new(tenant, sessions, epoch, Timestamp(MARCH * SECOND + round * 7 * DAY / 2));
         for _ in 0..150 {
             choice = choice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -70,7 +70,7 @@ async fn nodes_that_flush_the_same_participant_at_once_count_it_once() {
     }
     let mut nodes = tokio::task::JoinSet::new();
     for node in 0..4_i64 {
-        let epoch = store.open_epoch("node", now(), LEASE).await.expect("epoch");
+        let epoch = store.open_epoch(&format!("node-{node}"), now(), LEASE).await.expect("epoch");
         let (store, sessions) = (store.clone(), sessions.clone());
         nodes.spawn(async move {
             for round in 0..25_i64 {

@@ -267,7 +267,7 @@ async fn write(store: &Store, facts: &[Fact]) -> (TenantId, Vec<SessionId>) {
     for _ in 0..3 {
         sessions.push(make_session(store, tenant, fresh_id(), Timestamp(MARCH * SECOND)).await);
     }
-    let epoch = store.open_epoch("node-a", now(), LEASE).await.expect("epoch");
+    let epoch = store.open_epoch(&fresh_id().to_string(), now(), LEASE).await.expect("epoch");
     let mut ordered: Vec<(usize, &Fact)> = facts.iter().enumerate().collect();
     ordered.sort_by_key(|(_, fact)| fact.order);
     let insert = |(index, fact): &(usize, &Fact)| {

@@ -22,7 +22,7 @@ impl World {
         }
         let name = self.nodes[node].name.clone();
         let epoch = self.store.open_epoch(&name, self.now, LEASE).await.expect("opens");
-        assert_eq!(self.model.open_epoch(&name, self.now, LEASE, wall()), epoch);
+        assert_eq!(self.model.open_epoch(&name, self.now, LEASE, wall()), Some(epoch));
         let loaded = self.store.load_active_sessions(None, 100).await.expect("answers");
         assert_eq!(self.model.load_active_sessions(None, 100, wall()), loaded);
         let is_ours = |session: SessionId| session.0.as_u128() as usize % NODES == node;
