@@ -22,13 +22,13 @@ begin
     select least(
         (select k.through from known k),
         (select min(e.open_evidence_from) from rollcall.node_epochs e where e.epoch = any (v_measured)),
-        -- The others lie between these in the index.
+        -- The others lie between these in the index, which under row-level security is used for plain columns only.
         (select min(o.evidence_from)
-         from generate_series(0, cardinality(v_measured)) as n,
+         from (select coalesce(v_measured[n], -1) as below, coalesce(v_measured[n + 1], 9223372036854775807) as above
+               from generate_series(0, cardinality(v_measured)) as n offset 0) m,
               lateral (select min(greatest(s.last_evidence_at, s.connected_at)) as evidence_from
                        from rollcall.participation_spans s
-                       where s.disconnected_at is null and s.epoch > coalesce(v_measured[n], -1)
-                         and s.epoch < coalesce(v_measured[n + 1], 9223372036854775807)) o),
+                       where s.disconnected_at is null and s.epoch > m.below and s.epoch < m.above) o),
         -- Of few sessions, so they are looked up one by one.
         (select min(e.ended_at)
          from rollcall.sessions e
