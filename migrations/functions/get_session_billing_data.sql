@@ -29,35 +29,33 @@ begin
             using errcode = 'no_data_found', hint = 'Look it up in rollcall.sessions.';
     end if;
     return query
-    with span as materialized (
-        select s.participant_id, s.connected_at, s.disconnected_at, s.uncertainty_us,
-               coalesce(s.disconnected_at, greatest(s.last_evidence_at, s.connected_at)) as ends_at
-        from rollcall.participation_spans s where s.session_id = p_session_id
-    ), piece as (
-        select s.*, greatest(s.connected_at, v_from) as starts_in, least(s.ends_at, v_to) as ends_in
-        from span s
-        -- A span without length belongs to the one period in which it lies.
-        where s.connected_at < v_to
-          and (s.ends_at > v_from or (s.connected_at = s.ends_at and s.connected_at >= v_from))
+    with span as (
+        select s.*, greatest(s.connected_at, v_from) as starts_in, least(s.ends_at, v_to) as ends_in,
+               -- A span without length belongs to the one period in which it lies.
+               s.connected_at < v_to
+                   and (s.ends_at > v_from or (s.connected_at = s.ends_at and s.connected_at >= v_from)) as is_in
+        from (select o.participant_id, o.connected_at, o.disconnected_at, o.uncertainty_us,
+                     coalesce(o.disconnected_at, greatest(o.last_evidence_at, o.connected_at)) as ends_at
+              from rollcall.participation_spans o where o.session_id = p_session_id) s
     ), met as (
-        select p.participant_id, min(p.connected_at) as first_joined_at, max(p.disconnected_at) as last_left_at,
-               count(*) as connections, bool_or(p.disconnected_at is null and p.ends_at < v_to) as is_open,
-               sum(rollcall.us_between(p.starts_in, p.ends_in)) as connected_us,
-               sum((rollcall.us_between(p.starts_in, p.ends_in) + 59999999) / 60000000) as connection_minutes,
+        -- In one go, and people are looked up one by one below: a plan made for small sessions would join by trying all of a
+        -- session's participants for each of them.
+        select s.participant_id, min(s.connected_at) filter (where s.is_in) as first_joined_at,
+               max(s.disconnected_at) filter (where s.is_in) as last_left_at, count(*) filter (where s.is_in) as connections,
+               bool_or(s.disconnected_at is null and s.ends_at < v_to) filter (where s.is_in) as is_open,
+               sum(rollcall.us_between(s.starts_in, s.ends_in)) filter (where s.is_in) as connected_us,
+               sum((rollcall.us_between(s.starts_in, s.ends_in) + 59999999) / 60000000) filter (where s.is_in)
+                   as connection_minutes,
                -- Time that is missing after the end belongs to the period of the end.
-               sum(case when p.ends_at <= v_to then p.uncertainty_us else 0 end) as uncertainty_us
-        from piece p group by p.participant_id
-    ), whole as (
-        select s.participant_id, range_agg(tstzrange(s.connected_at, s.ends_at)) as covered,
-               bool_or(s.disconnected_at is null) as is_here
-        from span s group by s.participant_id
+               sum(case when s.ends_at <= v_to then s.uncertainty_us else 0 end) filter (where s.is_in) as uncertainty_us,
+               range_agg(tstzrange(s.connected_at, s.ends_at)) as covered, bool_or(s.disconnected_at is null) as is_here
+        from span s group by s.participant_id having bool_or(s.is_in)
     ), measured as (
-        select m.*, w.is_here, rollcall.coverage_seconds(w.covered * tstzmultirange(tstzrange(v_from, v_to))) as covered_s,
+        select m.*, rollcall.coverage_seconds(m.covered * tstzmultirange(tstzrange(v_from, v_to))) as covered_s,
                rollcall.coverage_seconds(b.billable) as billable_s,
                extract(epoch from upper(b.billable) - lower(b.billable)) as stay_s
-        from met m
-        join whole w using (participant_id),
-             lateral (select rollcall.bridge_gaps(w.covered, v_grace) * tstzmultirange(tstzrange(v_from, v_to)) as billable) b
+        from met m,
+             lateral (select rollcall.bridge_gaps(m.covered, v_grace) * tstzmultirange(tstzrange(v_from, v_to)) as billable) b
     ), summed as (
         -- Running sums, so that rounding once per session still gives rows that add up to the rounded total; in the order
         -- of get_usage, so that both give the odd minute to the same participant.
@@ -80,7 +78,8 @@ begin
               and a.starts_at < v_to and a.ends_at > v_from),
            w.complete_through
     from summed s
-    left join rollcall.participants p on p.session_id = p_session_id and p.participant_id = s.participant_id
+    left join lateral (select o.identity from rollcall.participants o
+                       where o.session_id = p_session_id and o.participant_id = s.participant_id offset 0) p on true
     cross join rollcall.get_billing_watermark() w
     order by s.first_joined_at, s.participant_id;
 end
