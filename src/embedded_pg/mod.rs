@@ -83,7 +83,7 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Folder of `initdb` and `postgres`; `None` searches the usual places.
     pub bin_dir: Option<PathBuf>,
-    /// Tests only: no fsync. A power cut may destroy the cluster.
+    /// Tests only: no fsync. A power cut may destroy the cluster; a kill loses nothing that was committed.
     pub throw_away: bool,
     pub lifetime: Lifetime,
 }

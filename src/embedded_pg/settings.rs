@@ -78,9 +78,6 @@ pub(super) fn server_args(layout: &Layout, socket_dir: &Path, options: &Options)
     let mut sockets = OsString::from("unix_socket_directories=");
     sockets.push(socket_dir);
     args.extend(["-c".into(), sockets]);
-    if options.throw_away {
-        args.extend(["-c".into(), "synchronous_commit=off".into()]);
-    }
     args
 }
 
