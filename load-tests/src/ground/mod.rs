@@ -48,7 +48,8 @@ fn try_isolate() -> anyhow::Result<()> {
     // What is mounted from here on stays with us.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("a private mount table")?;
-    run("ip", &["link", "set", "lo", "up"]).context("a loopback device; iproute2 must be installed")
+    run("ip", &["link", "set", "lo", "up"]).context("a loopback device; iproute2 must be installed")?;
+    run("nft", &["list", "tables"]).context("a filter of packets; nftables must be installed")
 }
 
 /// Runs a program to its end.
