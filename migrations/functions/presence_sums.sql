@@ -55,12 +55,11 @@ begin
         where p_tenant_id is null and u.bucket > v_from - interval '15 minutes' and u.bucket < v_to
         group by u.bucket
     ), placed as not materialized (
-        select width_bucket(q.at, p_bounds) as bucket, q.at, true as is_whole, q.covered_us, q.possible, q.highest,
-               q.highest_possible
+        select width_bucket(q.at, p_bounds) as bucket, q.at, q.covered_us, q.possible, q.highest, q.highest_possible
         from counted q where not v_cuts
         union all
         -- A quarter that a bound cuts is in the bucket before and in the one after.
-        select b.bucket, q.at, w.is_whole, case when w.is_whole then q.covered_us end, q.possible,
+        select b.bucket, q.at, case when w.is_whole then q.covered_us end, q.possible,
                case when w.is_whole then q.highest end, q.highest_possible
         from counted q,
              lateral generate_series(
