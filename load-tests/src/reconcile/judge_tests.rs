@@ -12,6 +12,7 @@ const RULES: Rules = Rules {
     clock_tolerance_us: 5,
     mark_late_us: 1_000,
     marked_after_us: 1_000,
+    noticed_within_us: 500,
     dead_after_us: 3_000,
     close_durable_us: 2_000,
 };
@@ -256,6 +257,20 @@ fn a_pause_excuses_what_the_uncertainty_names_and_nothing_more() {
     planted(paused(2_000, FaultKind::Pause), &[]);
     planted(paused(500, FaultKind::Pause), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
     planted(paused(2_000, FaultKind::PostgresStop), &[Fault::UnderBilled]);
+    // It joined right after, while not every thread had noticed: the join is all that is proven. Later than that it counts.
+    let joined_after = |until: i64| {
+        move |truth: &mut Truth, books: &mut Statement| {
+            truth.incidents.push(Incident { kind: FaultKind::Pause, at: 5_000, until });
+            books.spans[0].disconnected_at = Some(10_010);
+            books.spans[0].uncertainty_us = 9_980;
+            books.bills[0].billable_us -= 5_000;
+            books.bills[0].connected_us -= 9_980;
+            books.bills[0].overlap_us = 0;
+            books.bills[0].uncertainty_us += 9_980;
+        }
+    };
+    planted(joined_after(9_600), &[]);
+    planted(joined_after(9_400), &[Fault::UnderBilled]);
     // However long the server stood still: a microsecond too much is too much.
     planted(
         |truth, books| {

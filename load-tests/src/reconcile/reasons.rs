@@ -12,6 +12,8 @@ pub struct Rules {
     pub mark_late_us: i64,
     /// So long after a standstill the next mark is durable, or a kill finds that there is none.
     pub marked_after_us: i64,
+    /// So long after a standstill each of the server's threads has noticed it.
+    pub noticed_within_us: i64,
     /// How long a silent connection is held before the server gives it up.
     pub dead_after_us: i64,
     /// How long a close may take to be durable: after a crash before that, it counts as never seen.

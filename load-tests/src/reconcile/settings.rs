@@ -19,6 +19,9 @@ const CLOCK_TOLERANCE_US: i64 = 5;
 /// worst that was seen, with seven programs waiting for each processor.
 const MARK_LATE_US: i64 = 500_000;
 
+/// A thread notices as soon as it runs again, and a join may come by another one before that.
+const NOTICED_WITHIN_US: i64 = 1_000_000;
+
 /// A close is durable with the next commit of the journal.
 const CLOSE_DURABLE_US: i64 = 2_000_000;
 
@@ -26,6 +29,7 @@ pub const RULES: Rules = Rules {
     clock_tolerance_us: CLOCK_TOLERANCE_US,
     mark_late_us: MARK_LATE_US,
     marked_after_us: MARK_INTERVAL_MS as i64 * 1_000 + MARK_LATE_US,
+    noticed_within_us: NOTICED_WITHIN_US,
     dead_after_us: DEAD_AFTER_MS as i64 * 1_000,
     close_durable_us: CLOSE_DURABLE_US,
 };

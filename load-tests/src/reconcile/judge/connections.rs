@@ -6,7 +6,7 @@ use super::super::books::{Span, Trail};
 use super::super::cover::{Cover, Stretch};
 use super::super::faults::FaultKind;
 use super::super::reasons;
-use super::super::truth::{Boot, BootEndKind, ConnectionTruth, End};
+use super::super::truth::{Boot, BootEndKind, ConnectionTruth, End, Incident};
 use super::{Fault, Judge, Who};
 
 /// How long after a network has healed what it held back may be on its way: the pause between two attempts to send it doubles.
@@ -87,8 +87,7 @@ impl<'a> Judge<'a> {
         }
         let billed = Cover::of([Stretch::new(span.connected_at, end)]);
         let missing = Cover::of([at_least]).minus(&billed).micros();
-        let is_late = self.meets(connection, FaultKind::holds_up);
-        let explained = match (crashed, is_late) {
+        let explained = match (crashed, self.may_be_read_late(connection)) {
             (true, _) => span.uncertainty_us + self.mark_late_us(connection),
             // What waited for the server proves the time before that, and the uncertainty has the rest.
             (false, true) => span.uncertainty_us,
@@ -169,6 +168,14 @@ impl<'a> Judge<'a> {
             .filter(|one| one.kind.holds_up() && one.until + self.rules.marked_after_us >= killed_at)
             .map(|one| killed_at - one.at);
         unmarked.max().unwrap_or(0) + self.rules.mark_late_us
+    }
+
+    /// Whether what the connection sent may have waited for a server that was held up. Its threads notice one after the other
+    /// that they stood still, so one that joined in this moment is among them.
+    fn may_be_read_late(&self, connection: &ConnectionTruth) -> bool {
+        let since_us = connection.join_sent - self.rules.noticed_within_us;
+        let just_before = |one: &Incident| one.kind.holds_up() && (since_us..connection.join_sent).contains(&one.until);
+        self.meets(connection, FaultKind::holds_up) || self.truth.incidents.iter().any(just_before)
     }
 
     fn meets(&self, connection: &ConnectionTruth, is_such: fn(FaultKind) -> bool) -> bool {
