@@ -63,7 +63,7 @@ struct Trouble {
     waiting_pong: Option<Bytes>,
     /// Since when the socket has taken nothing.
     blocked_since: Option<Timestamp>,
-    /// Set once a close frame was sent: until when its answer is awaited.
+    /// Set once the end is decided: until when the close frame, if the peer does not read, or its answer is awaited.
     closing_until: Option<Timestamp>,
     /// Host commands of this connection that are being worked on.
     host_commands: Arc<AtomicU32>,

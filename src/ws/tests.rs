@@ -1,21 +1,26 @@
-//! A bug in one socket's task: the socket is lost, its end is on record, and nobody else notices.
+//! Sockets where what happens inside must be met to the moment: a bug in one of them, and words for a peer that does not read.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use futures_util::{SinkExt, StreamExt};
-use rollcall_core::{Actor, Epoch, PresencePolicy, SessionId, TenantId};
+use rollcall_core::{Actor, Command, Epoch, PresencePolicy, SessionId, TenantId};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
-use super::{AddressLimits, Gate, Server, SocketThreads, WsOptions, WsState, upgrade};
+use super::handshake::{Visit, converse};
+use super::socket::Wire;
+use super::{AddressLimits, Gate, Server, SharedWs, SocketThreads, WsOptions, WsState, upgrade};
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::config::{OriginPolicy, Ws};
@@ -36,6 +41,7 @@ type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// A server with its sockets, and a token into one session.
 struct World {
     hub: Hub,
+    ws: SharedWs,
     address: SocketAddr,
     session: SessionId,
     token: String,
@@ -58,7 +64,8 @@ fn options() -> WsOptions {
         probe_after: ws.probe_after_ms.duration(),
         dead_after: ws.dead_after_ms.duration(),
         slow_consumer_timeout: ws.slow_consumer_timeout_s.duration(),
-        close_confirm_timeout: ws.close_confirm_timeout_ms.duration(),
+        // Nothing here waits for it to pass.
+        close_confirm_timeout: PATIENCE,
         restart_spread: Duration::ZERO,
         ack_in_postgres: false,
     }
@@ -111,7 +118,7 @@ async fn world(stop: &CancellationToken) -> World {
     };
     let router = Router::new().route("/v1/ws", get(upgrade)).with_state(state.clone());
     tokio::spawn(super::serve(listener, router, limits, state.environment.tasks.clone(), stop.clone()));
-    World { hub, address, session, token: invite.value.token, _folder: folder }
+    World { hub, ws: state, address, session, token: invite.value.token, _folder: folder }
 }
 
 impl World {
@@ -130,10 +137,21 @@ impl World {
     }
 }
 
-async fn next(client: &mut Client) -> Value {
-    let message =
-        tokio::time::timeout(PATIENCE, client.next()).await.expect("in time").expect("a frame").expect("whole");
-    serde_json::from_str(message.to_text().expect("text")).expect("JSON")
+/// A wire that holds few bytes: whoever does not read blocks the other side at once.
+impl Wire for DuplexStream {
+    fn settle(self) -> io::Result<Self> {
+        Ok(self)
+    }
+
+    fn send_last(&self, _bytes: &[u8]) {}
+}
+
+async fn message<S: AsyncRead + AsyncWrite + Unpin>(client: &mut WebSocketStream<S>) -> Message {
+    tokio::time::timeout(PATIENCE, client.next()).await.expect("in time").expect("a frame").expect("whole")
+}
+
+async fn next<S: AsyncRead + AsyncWrite + Unpin>(client: &mut WebSocketStream<S>) -> Value {
+    serde_json::from_str(message(client).await.to_text().expect("text")).expect("JSON")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,5 +181,38 @@ async fn a_bug_in_one_socket_costs_that_socket() {
         while next(&mut carol).await["type"] != "pong" {}
     }
     assert!(world.hub.is_live(world.session));
+    stop.cancel();
+}
+
+// On one thread, so that the socket's task has looked at the order to close when the test goes on.
+#[tokio::test]
+async fn who_reads_again_in_time_is_told_why_it_has_to_go() {
+    let stop = CancellationToken::new();
+    let world = world(&stop).await;
+    let (near, far) = tokio::io::duplex(1_024);
+    let visit =
+        Visit { address: Ipv4Addr::LOCALHOST.into(), origin_allowed: true, upgraded_at: world.ws.hub.clock().now() };
+    tokio::spawn(converse(world.ws.clone(), far, visit));
+    let mut deaf = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let join = json!({ "type": "join", "token": world.token });
+    deaf.send(Message::text(join.to_string())).await.expect("sent");
+    let joined = next(&mut deaf).await;
+    let participant = joined["self"]["participant_id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+
+    // More than its wire holds, and then the end.
+    let mut ann = world.join().await;
+    ann.send(Message::text(json!({ "type": "update", "state": "x".repeat(2_000) }).to_string())).await.expect("sent");
+    while next(&mut ann).await["updates"][0]["state"].is_null() {}
+    let kick = Command::Kick { participant, by: Actor::Operator };
+    world.hub.dispatch(world.session, kick).await.expect("kicked");
+    let error = loop {
+        let frame = next(&mut deaf).await;
+        if frame["type"] == "error" {
+            break frame;
+        }
+    };
+    assert_eq!(error["code"], "kicked");
+    let Message::Close(Some(close)) = message(&mut deaf).await else { panic!("no close") };
+    assert_eq!(u16::from(close.code), 4001);
     stop.cancel();
 }

@@ -18,7 +18,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         loop {
             match self.socket.poll_ready(context) {
                 Poll::Pending => {
-                    // A peer that does not read is not told, but it is closed in time all the same.
+                    // A peer that does not read is closed in time all the same, and told if it reads again before that.
                     if !self.is_closing() && self.outbox.poll_close_ordered(context) {
                         self.trouble().closing_until = Some(self.now() + self.guard.ws.options.close_confirm_timeout);
                     }
@@ -28,12 +28,12 @@ impl<W: Wire, E: Environment> Connection<W, E> {
                 // Something went out: slow is not stuck.
                 Poll::Ready(Ok(())) => self.set_unblocked(),
             }
+            if self.socket.is_close_sent() {
+                return Poll::Pending;
+            }
             if let Some(pong) = self.trouble.as_mut().and_then(|trouble| trouble.waiting_pong.take()) {
                 self.socket.send_text(context, pong).ok();
                 continue;
-            }
-            if self.is_closing() {
-                return Poll::Pending;
             }
             let sent = match ready!(self.outbox.poll_take(context)) {
                 Taken::Send(Outgoing::Frame(frame)) => self.socket.send_text(context, frame.native(encode_event)),

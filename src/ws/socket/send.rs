@@ -62,6 +62,11 @@ impl<W: Wire> Socket<W> {
         self.send(context, Opcode::Close, payload.into())
     }
 
+    /// Whether our side has said its last word.
+    pub(in crate::ws) fn is_close_sent(&self) -> bool {
+        self.close_sent
+    }
+
     /// Answers the peer's close, if one came and is not answered. The caller reports the end first: with the answer the peer
     /// knows that it is gone, and nobody may be there longer than that.
     ///
