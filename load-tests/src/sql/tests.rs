@@ -3,7 +3,7 @@
 use rollcall::embedded_pg;
 
 use super::figures::{Budget, Figure, Figures, Latencies};
-use super::{Books, Effort, cleanup, data, flush, reads};
+use super::{Books, Effort, cleanup, data, flush, proof, reads};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_data_set_is_sound_and_every_question_is_answered() {
@@ -19,6 +19,7 @@ async fn a_small_data_set_is_sound_and_every_question_is_answered() {
     reads::measure(&books, effort, &mut figures).await.expect("read");
     flush::measure(&books, effort, &mut figures).await.expect("flushed");
     cleanup::measure(&books, effort, &mut figures).await.expect("cleaned up");
+    proof::measure_in_sql(&books, &mut figures).await.expect("proved");
     let value = |name: &str| figures.figures.iter().find(|figure| figure.name == name).expect(name).value;
     assert!(value("audit rows") > 9_000.0, "{}", figures.table());
     assert_eq!(value("differences recompute_billing finds"), 0.0);
