@@ -298,6 +298,35 @@ fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
     planted(unmarked(49_500), &[]);
     // There was time for a mark.
     planted(unmarked(48_000), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+    // Nor has the server noticed who went while it stood still.
+    let gone_meanwhile = |until: i64| {
+        move |truth: &mut Truth, books: &mut Statement| {
+            let one = &mut truth.connections[2];
+            (one.end, one.there_until, one.gone_at) = (End::Reset, 49_890, 49_900);
+            unmarked(until)(truth, books);
+        }
+    };
+    planted(gone_meanwhile(49_950), &[]);
+    planted(gone_meanwhile(48_000), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+}
+
+#[test]
+fn who_has_said_goodbye_is_not_there_until_the_kill() {
+    let heard = |reason: &'static str| {
+        move |truth: &mut Truth, books: &mut Statement| {
+            truth.incidents.push(Incident { kind: FaultKind::Pause, at: 46_000, until: 49_950 });
+            let one = &mut truth.connections[2];
+            (one.heard_until, one.there_until) = (47_000, 48_000);
+            books.spans[2].disconnected_at = Some(46_000);
+            books.spans[2].end_reason = Some(reason.to_owned());
+            books.spans[2].uncertainty_us = 2_100;
+            books.bills[0].billable_us -= 2_500;
+            books.bills[0].connected_us -= 2_500;
+            books.bills[0].uncertainty_us += 500;
+        }
+    };
+    planted(heard("left"), &[]);
+    planted(heard("kicked"), &[Fault::WrongReason]);
 }
 
 #[test]

@@ -109,13 +109,10 @@ impl<'a> Judge<'a> {
 
     /// Whatever the server could not know of, the uncertainty is to cover.
     fn uncertainty(&mut self, who: &Who, connection: &ConnectionTruth, span: &Span, end: i64, ordered_at: i64) {
-        let there_until = match connection.end {
-            End::Lost => match self.killed_during(connection) {
-                Some(killed_at) => killed_at.max(connection.there_until),
-                None => connection.there_until,
-            },
-            _ => connection.there_until,
-        };
+        let crashed = span.end_reason.as_deref() == Some("node_crash");
+        // Of whom a kill took the connection, unless they had said goodbye and the server had heard it.
+        let killed_at = self.killed_during(connection).filter(|_| crashed && connection.end == End::Lost);
+        let there_until = connection.there_until.max(killed_at.unwrap_or(i64::MIN));
         // Nor was its network working from where packets were lost, if that is what ended it: then, or when what was held back,
         // its goodbye among it, was sent again.
         let lost_at = reasons::faults_during(self.truth, self.rules, connection)
@@ -123,7 +120,6 @@ impl<'a> Judge<'a> {
             .map(|one| one.at)
             .min();
         let missing = there_until.min(ordered_at).min(lost_at.unwrap_or(i64::MAX)) - end;
-        let crashed = span.end_reason.as_deref() == Some("node_crash");
         if matches!(connection.end, End::Closed | End::Finished | End::Left) {
             self.judgement.tally.way_max_us = self.judgement.tally.way_max_us.max(end - connection.there_until);
         }
@@ -163,11 +159,14 @@ impl<'a> Judge<'a> {
     /// How late the last mark before a crash may be. A server that stood still, or whose journal had no space, right before
     /// it was killed has left none since; that is stated as not covered (docs/GUARANTEES.md, G14).
     fn mark_late_us(&self, connection: &ConnectionTruth) -> i64 {
-        let Some(killed_at) = self.killed_during(connection) else { return self.rules.mark_late_us };
-        let unmarked = reasons::faults_during(self.truth, self.rules, connection)
-            .filter(|one| one.kind.holds_up() && one.until + self.rules.marked_after_us >= killed_at)
-            .map(|one| killed_at - one.at);
-        unmarked.max().unwrap_or(0) + self.rules.mark_late_us
+        let held_up =
+            || reasons::faults_during(self.truth, self.rules, connection).filter(|one: &&Incident| one.kind.holds_up());
+        // The client may have gone before the kill, and the server, held up as it was, did not know.
+        let unknown_until = held_up().map(|one| one.until).fold(connection.gone_at, i64::max);
+        let killed_at = self.killed_between(connection.join_sent, unknown_until + self.rules.close_durable_us);
+        let Some(killed_at) = killed_at else { return self.rules.mark_late_us };
+        let unmarked = held_up().filter(|one| one.until + self.rules.marked_after_us >= killed_at);
+        unmarked.map(|one| killed_at - one.at).max().unwrap_or(0) + self.rules.mark_late_us
     }
 
     /// Whether what the connection sent may have waited for a server that was held up. Its threads notice one after the other
@@ -183,11 +182,13 @@ impl<'a> Judge<'a> {
     }
 
     fn killed_during(&self, connection: &ConnectionTruth) -> Option<i64> {
-        let ends = self.truth.boots.iter().filter_map(|boot| boot.end);
-        let mut kills = ends.filter(|end| {
-            end.kind == BootEndKind::Killed && end.at <= connection.gone_at && end.gone_at >= connection.join_sent
-        });
-        kills.next().map(|end| end.at)
+        self.killed_between(connection.join_sent, connection.gone_at)
+    }
+
+    fn killed_between(&self, from: i64, until: i64) -> Option<i64> {
+        let mut ends = self.truth.boots.iter().filter_map(|boot| boot.end);
+        let kill = ends.find(|end| end.kind == BootEndKind::Killed && end.at <= until && end.gone_at >= from);
+        kill.map(|end| end.at)
     }
 
     /// Spans of connections that no client knows: a join whose answer was lost explains one each.
