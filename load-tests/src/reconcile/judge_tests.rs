@@ -28,6 +28,7 @@ fn connection(id: &str, sent: i64, gone: i64, end: End) -> ConnectionTruth {
         there_until: gone - 20,
         gone_at: gone,
         testified_until: None,
+        asked: None,
         end,
     }
 }
@@ -316,7 +317,7 @@ fn who_has_said_goodbye_is_not_there_until_the_kill() {
         move |truth: &mut Truth, books: &mut Statement| {
             truth.incidents.push(Incident { kind: FaultKind::Pause, at: 46_000, until: 49_950 });
             let one = &mut truth.connections[2];
-            (one.heard_until, one.there_until) = (47_000, 48_000);
+            (one.heard_until, one.there_until, one.asked) = (47_000, 48_000, Some(End::Left));
             books.spans[2].disconnected_at = Some(46_000);
             books.spans[2].end_reason = Some(reason.to_owned());
             books.spans[2].uncertainty_us = 2_100;

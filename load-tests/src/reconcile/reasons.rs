@@ -47,11 +47,10 @@ pub fn faults_during<'a>(
 pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: &ConnectionTruth) -> Vec<&'static str> {
     let mut reasons = Vec::new();
     reasons.extend(match connection.end {
-        End::Closed | End::Finished | End::Reset => Some("closed"),
-        End::Hole => Some("liveness_timeout"),
-        End::Left => Some("left"),
         End::ByServer(code) => by_code(code),
-        End::Lost | End::Refused(_) => None,
+        // It may have said goodbye and been heard before it lost the server.
+        End::Lost => connection.asked.and_then(of_its_own),
+        end => of_its_own(end),
     });
     // Until then something else may have ended it first in the eyes of the server.
     let silencing = faults_during(truth, rules, connection).filter(|one| one.kind.silences());
@@ -62,8 +61,6 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
         // What the client did reached the server late or never.
         _ if silent_until.is_some() => {
             reasons.extend(["liveness_timeout", "closed"]);
-            // It may have said so and given up waiting for the goodbye.
-            reasons.extend((connection.end == End::Lost).then_some("left"));
             let known_by = silent_until.unwrap_or(connection.gone_at).max(connection.gone_at);
             known_by + rules.dead_after_us + rules.close_durable_us
         }
@@ -87,6 +84,15 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
         }
     }
     reasons
+}
+
+fn of_its_own(end: End) -> Option<&'static str> {
+    match end {
+        End::Closed | End::Finished | End::Reset => Some("closed"),
+        End::Hole => Some("liveness_timeout"),
+        End::Left => Some("left"),
+        End::ByServer(_) | End::Lost | End::Refused(_) => None,
+    }
 }
 
 fn by_code(code: u16) -> Option<&'static str> {

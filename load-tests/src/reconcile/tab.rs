@@ -90,8 +90,6 @@ struct Tab<'a> {
     pings: u64,
     /// The server has asked whether we are there since our latest ping: the answer may still be on its way.
     is_probed: bool,
-    /// We have begun to end it: what still comes in does not say that we are still there.
-    is_ending: bool,
     /// The code of the `error` or `ended` that announced a close.
     closed_by: Option<u16>,
 }
@@ -116,19 +114,10 @@ pub async fn run(stage: &Stage, mut plan: TabPlan, dice: &mut Dice) -> anyhow::R
         there_until: now,
         gone_at: i64::MAX,
         testified_until: None,
+        asked: None,
         end: End::Lost,
     };
-    let mut tab = Tab {
-        stage,
-        socket,
-        pipe,
-        truth,
-        waiting: Vec::new(),
-        pings: 0,
-        is_probed: false,
-        is_ending: false,
-        closed_by: None,
-    };
+    let mut tab = Tab { stage, socket, pipe, truth, waiting: Vec::new(), pings: 0, is_probed: false, closed_by: None };
     let seat = tab.join(&mut plan).await;
     if let Some(resumed) = plan.resumes.take() {
         let (at, until) = (tab.truth.join_sent, steady_us());
@@ -319,7 +308,8 @@ impl Tab<'_> {
         // The server answers in order, but a pong may replace an earlier one that could not be sent.
         self.waiting.retain(|(number, _)| *number > id);
         self.truth.heard_until = self.truth.heard_until.max(sent);
-        if !self.is_ending {
+        // What comes in after we have begun to end it does not say that we are still there.
+        if self.truth.asked.is_none() {
             self.truth.there_until = self.truth.there_until.max(received);
         }
         let server_time = frame["server_time"].as_str().and_then(|time| DateTime::parse_from_rfc3339(time).ok());

@@ -41,6 +41,8 @@ pub struct ConnectionTruth {
     pub gone_at: i64,
     /// The client came back later and said that this connection had been open until then.
     pub testified_until: Option<i64>,
+    /// How the client began to end it, whatever came of that.
+    pub asked: Option<End>,
     pub end: End,
 }
 

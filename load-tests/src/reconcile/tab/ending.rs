@@ -16,14 +16,14 @@ impl Tab<'_> {
     pub(super) async fn end(&mut self, ending: Ending, dice: &mut Dice) {
         match ending {
             Ending::Close | Ending::Stay => {
-                let at = self.begin_to_end();
+                let at = self.begin_to_end(End::Closed);
                 let frame = CloseFrame { code: CloseCode::Away, reason: "".into() };
                 self.send(Message::Close(Some(frame))).await;
                 self.until_gone().await;
                 self.conclude(at, End::Closed);
             }
             Ending::Finish => {
-                let at = self.begin_to_end();
+                let at = self.begin_to_end(End::Finished);
                 self.socket.get_mut().shutdown().await.ok();
                 let ended = self.drain().await;
                 self.gone(if ended { End::Finished } else { End::Lost });
@@ -37,7 +37,7 @@ impl Tab<'_> {
                 }
             }
             Ending::Leave => {
-                let at = self.begin_to_end();
+                let at = self.begin_to_end(End::Left);
                 self.send(Message::text(json!({ "type": "leave" }).to_string())).await;
                 self.until_gone().await;
                 self.conclude(at, End::Left);
@@ -52,8 +52,8 @@ impl Tab<'_> {
         }
     }
 
-    fn begin_to_end(&mut self) -> i64 {
-        self.is_ending = true;
+    fn begin_to_end(&mut self, asked: End) -> i64 {
+        self.truth.asked = Some(asked);
         steady_us()
     }
 
