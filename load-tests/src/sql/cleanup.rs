@@ -26,10 +26,18 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
         sqlx::query_scalar("select tenant_id from rollcall.tenants order by 1 limit 1").fetch_one(&books.pool).await?;
     let tenant = TenantId(tenant);
     // What an earlier measurement of the same data set left would be ended in place of the idle sessions below.
-    let left = "select count(*) from rollcall.cleanup_inactive_sessions('0', 10000)";
-    while sqlx::query_scalar::<_, i64>(left).fetch_one(&books.pool).await? > 0 {}
-    let mut joins = clean_up(books, effort, tenant, true, figures).await?;
-    joins.append(clean_up(books, effort, tenant, false, figures).await?);
+    while end_idle_sessions(books, effort.idle_sessions).await?.0 > 0 {}
+    let (connected, mut joins) = clean_up(books, effort, tenant, true, figures).await?;
+    figures.add(ended("clean-up of idle sessions, a connection open in each", connected, effort.idle_sessions));
+    let plain = write_plainly(books, effort, tenant).await?;
+    figures.add(
+        Figure::new("clean-up to plain writes", connected / plain, "×")
+            .against(Budget::AtMost(2.5))
+            .note(format!("the same six rows of a session in {plain:.2} s, uncounted, unproved, nobody beside it")),
+    );
+    let (left, others) = clean_up(books, effort, tenant, false, figures).await?;
+    figures.add(ended("clean-up of idle sessions that all have left", left, 0));
+    joins.append(others);
     figures.add(
         // A join that had to wait for the clean-up would take as long as the clean-up.
         Figure::new("slowest join meanwhile", joins.quantile_ms(1.0), "ms")
@@ -39,49 +47,83 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
     Ok(())
 }
 
-/// Of sessions in which somebody is still connected, or which all have left. Returns how long joins took meanwhile.
+fn ended(name: &'static str, seconds: f64, spans: usize) -> Figure {
+    let note = format!("{spans} open connections closed; finds the sessions among the active ones only");
+    Figure::new(name, seconds, "s").against(Budget::AtMost(1.0)).note(note)
+}
+
+fn ids(word: u128, epoch: Epoch, count: usize) -> Vec<Uuid> {
+    (0..count).map(|n| Uuid::from_u128((word << 96) | ((epoch.0 as u128) << 32) | n as u128)).collect()
+}
+
+/// Of sessions in which somebody is still connected, or which all have left. Returns how many seconds it took, and how long
+/// joins took meanwhile.
 async fn clean_up(
     books: &Books,
     effort: Effort,
     tenant: TenantId,
     is_connected: bool,
     figures: &mut Figures,
-) -> anyhow::Result<Latencies> {
+) -> anyhow::Result<(f64, Latencies)> {
     let epoch = books.store.open_epoch("bench-cleanup", Timestamp(clock::wall_us()), LEASE).await?;
-    let ids = |word: u128, count: usize| -> Vec<Uuid> {
-        (0..count).map(|n| Uuid::from_u128((word << 96) | ((epoch.0 as u128) << 32) | n as u128)).collect()
-    };
-    let (idle, busy) = (ids(0xC1EA_0001, effort.idle_sessions), ids(0xC1EA_0002, BUSY_SESSIONS));
+    let (idle, busy) = (ids(0xC1EA_0001, epoch, effort.idle_sessions), ids(0xC1EA_0002, epoch, BUSY_SESSIONS));
     make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
     make_sessions(books, tenant, &busy, "now()").await?;
     open_connections(books, tenant, epoch, &idle).await?;
     // As a node does every second: its flush measures what is open.
     let mark = Record { at: Timestamp(clock::wall_us()), fact: Fact::EvidenceMark { heard: Vec::new() } };
     apply(&mut books.store.dedicated().await?, epoch, 1, &[mark]).await?;
-    let name = if is_connected {
+    if is_connected {
         figures.add(reads::measure_bill_beside(books, effort, idle.len()).await?);
-        "clean-up of idle sessions, a connection open in each"
     } else {
         close_connections(books, epoch).await?;
-        "clean-up of idle sessions that all have left"
-    };
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let joins = tokio::spawn(join_on(books.store.clone(), epoch, tenant, busy, stop.clone()));
     let started_at = clock::now();
-    let (ended, spans): (i64, i64) = sqlx::query_as(
-        "select count(*), coalesce(sum(spans_closed), 0)::bigint from rollcall.cleanup_inactive_sessions('1 hour', $1)",
-    )
-    .bind(effort.idle_sessions as i32)
-    .fetch_one(&books.pool)
-    .await?;
+    let (ended, spans) = end_idle_sessions(books, effort.idle_sessions).await?;
     let micros = clock::micros_between(started_at, clock::now());
     stop.store(true, Ordering::Relaxed);
     let joins = joins.await??;
     books.store.close_epoch(epoch, EpochState::Drained, 0).await?;
     ensure!(ended as usize == effort.idle_sessions, "{ended} of {} idle sessions were ended", effort.idle_sessions);
-    let note = format!("{ended} sessions, {spans} open connections closed; finds them among the active ones only");
-    figures.add(Figure::new(name, micros as f64 / 1e6, "s").against(Budget::AtMost(1.0)).note(note));
-    Ok(joins)
+    let open = if is_connected { effort.idle_sessions } else { 0 };
+    ensure!(spans as usize == open, "{spans} of {open} open connections were closed");
+    Ok((micros as f64 / 1e6, joins))
+}
+
+/// The floor: the rows that such a clean-up writes, written plainly, and taken back. Returns seconds.
+async fn write_plainly(books: &Books, effort: Effort, tenant: TenantId) -> anyhow::Result<f64> {
+    let epoch = books.store.open_epoch("bench-floor", Timestamp(clock::wall_us()), LEASE).await?;
+    let idle = ids(0xC1EA_0003, epoch, effort.idle_sessions);
+    make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
+    open_connections(books, tenant, epoch, &idle).await?;
+    let mut transaction = books.pool.begin().await?;
+    sqlx::query(
+        "create temp table idle on commit drop as
+         select p.session_id, p.participant_id, p.tenant_id, p.epoch, p.connection
+         from rollcall.participation_spans p where p.epoch = $1",
+    )
+    .bind(epoch.0)
+    .execute(&mut *transaction)
+    .await?;
+    let as_the_clean_up = "analyze idle; set local session_replication_role = replica; set local enable_seqscan = off";
+    sqlx::raw_sql(as_the_clean_up).execute(&mut *transaction).await?;
+    let started_at = clock::now();
+    sqlx::raw_sql(include_str!("plain_writes.sql")).execute(&mut *transaction).await?;
+    let micros = clock::micros_between(started_at, clock::now());
+    transaction.rollback().await?;
+    books.store.close_epoch(epoch, EpochState::Drained, 0).await?;
+    while end_idle_sessions(books, effort.idle_sessions).await?.0 > 0 {}
+    Ok(micros as f64 / 1e6)
+}
+
+/// How many sessions were ended, and how many connections in them.
+async fn end_idle_sessions(books: &Books, limit: usize) -> anyhow::Result<(i64, i64)> {
+    let ended = sqlx::query_as(
+        "select count(*), coalesce(sum(spans_closed), 0)::bigint from rollcall.cleanup_inactive_sessions('1 hour', $1)",
+    );
+    Ok(ended.bind(i32::try_from(limit)?).fetch_one(&books.pool).await?)
 }
 
 /// One silent person in each session.
