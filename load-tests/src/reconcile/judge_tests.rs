@@ -312,6 +312,22 @@ fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
 }
 
 #[test]
+fn a_second_pause_keeps_an_end_unnoticed_that_fell_into_the_first() {
+    let replaced = |second_from: i64| {
+        move |truth: &mut Truth, books: &mut Statement| {
+            let pause = |at, until| Incident { kind: FaultKind::Pause, at, until };
+            truth.incidents.extend([pause(69_500, 72_000), pause(second_from, 80_000)]);
+            let scope = Scope::Connection("2-1".to_owned());
+            truth.orders.push(Order { at: 80_500, until: 80_600, scope, reason: "replaced" });
+            books.spans[3].end_reason = Some("replaced".to_owned());
+        }
+    };
+    planted(replaced(72_100), &[]);
+    // There was time to notice that it was gone.
+    planted(replaced(75_500), &[Fault::WrongReason]);
+}
+
+#[test]
 fn who_has_said_goodbye_is_not_there_until_the_kill() {
     let heard = |reason: &'static str| {
         move |truth: &mut Truth, books: &mut Statement| {

@@ -32,15 +32,22 @@ pub fn ordered_out_at(truth: &Truth, statement: &Statement, connection: &Connect
     instants.min().unwrap_or(i64::MAX)
 }
 
-/// The faults during which the connection was there for the server, in its own eyes or in those of its client.
+/// The faults during which the connection was there for the server, in its own eyes or in those of its client. One that keeps
+/// the server from noticing an end leads over into the next.
 pub fn faults_during<'a>(
     truth: &'a Truth,
     rules: &Rules,
     connection: &'a ConnectionTruth,
 ) -> impl Iterator<Item = &'a Incident> {
-    let known_by =
-        if connection.end == End::Hole { connection.gone_at + rules.dead_after_us } else { connection.gone_at };
-    truth.incidents.iter().filter(move |one| one.at <= known_by && one.until >= connection.join_sent)
+    let dead_after_us = rules.dead_after_us;
+    let mut known_by = connection.gone_at + if connection.end == End::Hole { dead_after_us } else { 0 };
+    truth.incidents.iter().filter(move |one| {
+        let meets = one.at <= known_by && one.until >= connection.join_sent;
+        if meets && one.kind.silences() {
+            known_by = known_by.max(one.until + dead_after_us);
+        }
+        meets
+    })
 }
 
 /// The reasons that a ledger may truthfully give for the end of this connection.
