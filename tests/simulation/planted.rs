@@ -16,6 +16,7 @@ pub const BUGS: &[(&str, &str)] = &[
     ("mark_loses_evidence", "evidence marks leave every second connection out"),
     ("recovery_forgets_open_spans", "what a crash left open stays open"),
     ("slow_reader_vanishes", "a slow reader is dropped without a record"),
+    ("blocked_close_stays_unsaid", "who is let go while the network takes nothing is never told why"),
     ("ack_before_durable", "a join is answered before its record is on disk"),
     ("goodbye_before_durable", "a leave is answered before its record is on disk"),
     ("failed_sync_is_tried_again", "after a failed fsync the journal goes on as if the next one could be trusted"),

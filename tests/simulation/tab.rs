@@ -88,6 +88,7 @@ impl Tab {
             leave_said_at: None,
             close_said_at: None,
             closed: None,
+            dropped_at: None,
             over_at: None,
             cut_at: None,
             activities: Vec::new(),
@@ -175,7 +176,11 @@ impl Tab {
                 let mut buffer = ReadBuf::new(&mut buffer);
                 match Pin::new(&mut self.end).poll_read(context, &mut buffer) {
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.unread.extend(buffer.filled()),
-                    Poll::Ready(_) => return Poll::Ready(Next::Gone),
+                    Poll::Ready(_) => {
+                        let now = self.world.now();
+                        self.truth(|attempt| attempt.dropped_at = attempt.dropped_at.or(Some(now)));
+                        return Poll::Ready(Next::Gone);
+                    }
                     Poll::Pending => return timer.poll(context).map(|()| Next::Time),
                 }
             }

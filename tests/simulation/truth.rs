@@ -66,6 +66,8 @@ pub struct Attempt {
     pub close_said_at: Option<Timestamp>,
     /// The close frame of the server.
     pub closed: Option<(u16, Timestamp)>,
+    /// When it was gone without one.
+    pub dropped_at: Option<Timestamp>,
     /// When the person's side saw the end, or made it.
     pub over_at: Option<Timestamp>,
     /// When the network went away without a word.

@@ -309,6 +309,8 @@ fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
     };
     planted(gone_meanwhile(49_950), &[]);
     planted(gone_meanwhile(48_000), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+    // A pause that comes after the kill is none of its business.
+    planted(|truth, _| truth.incidents.push(Incident { kind: FaultKind::Pause, at: 50_020, until: 52_000 }), &[]);
 }
 
 #[test]

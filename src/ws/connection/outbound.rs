@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use rollcall_core::{CloseProof, CloseReason, Command, LeaveReason, Timestamp};
+use rollcall_core::{CloseProof, CloseReason, Command, LeaveReason, Timestamp, planted};
 use rollcall_protocol::{CloseCode, ErrorCode};
 
 use super::super::close_guard::End;
@@ -28,7 +28,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
                 // Something went out: slow is not stuck.
                 Poll::Ready(Ok(())) => self.set_unblocked(),
             }
-            if self.socket.is_close_sent() {
+            if self.socket.is_close_sent() || (planted!("blocked_close_stays_unsaid") && self.is_closing()) {
                 return Poll::Pending;
             }
             if let Some(pong) = self.trouble.as_mut().and_then(|trouble| trouble.waiting_pong.take()) {

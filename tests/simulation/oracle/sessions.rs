@@ -15,6 +15,7 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
         }
     }
     check_told(case, findings);
+    check_told_why(case, findings);
 }
 
 /// The reason of a row that ended its session.
@@ -93,6 +94,24 @@ fn check_told(case: &Case<'_>, findings: &mut Findings) {
         let known = ends.get(&attempt.session).is_some_and(|ends| ends.contains(told));
         if !known && case.truth.boots[&attempt.boot].is_clean && case.truth.restores == 0 {
             findings.push(("ends are true", format!("{:?} was told `{told}`, which is in no book", attempt.joined)));
+        }
+    }
+}
+
+/// Whoever reads is told why they have to go, by a server that goes on.
+fn check_told_why(case: &Case<'_>, findings: &mut Findings) {
+    for attempt in &case.truth.attempts {
+        let (Some(joined), Some(dropped_at), None) = (attempt.joined, attempt.dropped_at, attempt.closed) else {
+            continue;
+        };
+        let has_gone = attempt.leave_said_at.or(attempt.close_said_at).or(attempt.cut_at).is_some();
+        let goes_on = case.truth.boots[&attempt.boot].ended_at.is_none_or(|at| at > dropped_at);
+        if goes_on && !has_gone && !attempt.stopped_reading {
+            let what = format!(
+                "{joined:?} was dropped at {dropped_at:?} without a word, as {:?}",
+                case.books.spans.get(&joined.connection).map(|span| span.end)
+            );
+            findings.push(("told why", what));
         }
     }
 }

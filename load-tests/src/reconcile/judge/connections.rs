@@ -165,7 +165,8 @@ impl<'a> Judge<'a> {
         let unknown_until = held_up().map(|one| one.until).fold(connection.gone_at, i64::max);
         let killed_at = self.killed_between(connection.join_sent, unknown_until + self.rules.close_durable_us);
         let Some(killed_at) = killed_at else { return self.rules.mark_late_us };
-        let unmarked = held_up().filter(|one| one.until + self.rules.marked_after_us >= killed_at);
+        let unmarked =
+            held_up().filter(|one| one.at <= killed_at && one.until + self.rules.marked_after_us >= killed_at);
         unmarked.map(|one| killed_at - one.at).max().unwrap_or(0) + self.rules.mark_late_us
     }
 
