@@ -40,7 +40,6 @@ type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A server with its sockets, and a token into one session.
 struct World {
-    hub: Hub,
     ws: SharedWs,
     address: SocketAddr,
     session: SessionId,
@@ -94,7 +93,7 @@ async fn world(stop: &CancellationToken) -> World {
         AddressLimits { connections_per_s: 0, connections_burst: 0, unauthenticated_max: 0, failed_joins_per_min: 0 };
     let state = Arc::new(WsState {
         admission: Admission::new(hub.clone(), store, root_key, Vec::new()),
-        hub: hub.clone(),
+        hub,
         options: options(),
         gate: Arc::new(Gate::new(8, 100, 100, lifted)),
         metrics,
@@ -118,7 +117,7 @@ async fn world(stop: &CancellationToken) -> World {
     };
     let router = Router::new().route("/v1/ws", get(upgrade)).with_state(state.clone());
     tokio::spawn(super::serve(listener, router, limits, state.environment.tasks.clone(), stop.clone()));
-    World { hub, ws: state, address, session, token: invite.value.token, _folder: folder }
+    World { ws: state, address, session, token: invite.value.token, _folder: folder }
 }
 
 impl World {
@@ -133,7 +132,7 @@ impl World {
     }
 
     fn present(&self) -> usize {
-        self.hub.connections_open()
+        self.ws.hub.connections_open()
     }
 }
 
@@ -180,7 +179,7 @@ async fn a_bug_in_one_socket_costs_that_socket() {
         carol.send(Message::text(r#"{"type":"ping"}"#)).await.expect("sent");
         while next(&mut carol).await["type"] != "pong" {}
     }
-    assert!(world.hub.is_live(world.session));
+    assert!(world.ws.hub.is_live(world.session));
     stop.cancel();
 }
 
@@ -204,7 +203,7 @@ async fn who_reads_again_in_time_is_told_why_it_has_to_go() {
     ann.send(Message::text(json!({ "type": "update", "state": "x".repeat(2_000) }).to_string())).await.expect("sent");
     while next(&mut ann).await["updates"][0]["state"].is_null() {}
     let kick = Command::Kick { participant, by: Actor::Operator };
-    world.hub.dispatch(world.session, kick).await.expect("kicked");
+    world.ws.hub.dispatch(world.session, kick).await.expect("kicked");
     let error = loop {
         let frame = next(&mut deaf).await;
         if frame["type"] == "error" {
