@@ -88,6 +88,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
         let closing_until = now + self.guard.ws.options.close_confirm_timeout;
         let trouble = self.trouble();
         trouble.paused_until = None;
-        trouble.closing_until = Some(closing_until);
+        // Who took nothing for a while has only the rest of it: a stop of the server waits no longer.
+        trouble.closing_until.get_or_insert(closing_until);
     }
 }
