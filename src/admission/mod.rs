@@ -189,7 +189,12 @@ impl<S: LiveStore> Admission<S> {
 
     /// Counts the use of a limited invite. Only Postgres can decide who is the last, so without it nobody is.
     async fn count_use(&self, invite: InviteId, grant: &Grant) -> Result<bool, AdmissionError> {
-        match self.store.consume_invite(invite, grant.participant, self.now()).await.map_err(AdmissionError::Store)? {
+        let consumed = match self.store.consume_invite(invite, grant.participant, self.now()).await {
+            // In memory still, but the database was put back to a point before it, and nothing brings it again.
+            Err(StoreError::NotFound) => return Err(AdmissionError::Token(ErrorCode::TokenInvalid)),
+            consumed => consumed.map_err(AdmissionError::Store)?,
+        };
+        match consumed {
             // Whoever chooses an identity proves nothing by it: its second way in is the resume token.
             Consumed::Consumed { first: false } if !grant.verified => Err(InviteProblem::UsedUp.into()),
             Consumed::Consumed { first } => Ok(first),

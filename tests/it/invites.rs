@@ -81,6 +81,18 @@ async fn a_limited_invite_lets_in_exactly_as_many_as_it_says() {
     );
 }
 
+/// As after a restore of the database from before the invite, with a server that remembers it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_invite_that_the_database_lost_is_none() {
+    let app = TestApp::start().await;
+    let (session, _) = app.room().await;
+    let invite = app.invite(&session, json!({ "max_uses": 5 })).await;
+    app.join(&invite.token, "Ann").await;
+    app.database.execute(&format!("delete from rollcall.invite_uses where invite_id = '{}'", invite.id)).await;
+    app.database.execute(&format!("delete from rollcall.invites where invite_id = '{}'", invite.id)).await;
+    says(&refused(&app, &invite.token).await, "token_invalid", 4008);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn uses_of_an_open_invite_are_counted_by_people_and_not_by_sockets() {
     let app = TestApp::start().await;

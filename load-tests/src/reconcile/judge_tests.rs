@@ -309,6 +309,21 @@ fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
     };
     planted(gone_meanwhile(49_950), &[]);
     planted(gone_meanwhile(48_000), &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
+    // One that closed right before the pause was not on record yet. A moment earlier it was.
+    let closed_before = |gone_at: i64| {
+        move |truth: &mut Truth, books: &mut Statement| {
+            truth.incidents.push(Incident { kind: FaultKind::Pause, at: 46_000, until: 49_950 });
+            let one = &mut truth.connections[2];
+            (one.end, one.heard_until, one.there_until, one.gone_at) =
+                (End::Closed, gone_at - 20, gone_at - 10, gone_at);
+            books.spans[2].disconnected_at = Some(gone_at - 500);
+            let missing = 48_500 - (gone_at - 500);
+            books.bills[0].billable_us -= missing;
+            books.bills[0].connected_us -= missing;
+        }
+    };
+    planted(closed_before(45_500), &[]);
+    planted(closed_before(43_500), &[Fault::WrongReason]);
     // A pause that comes after the kill is none of its business.
     planted(|truth, _| truth.incidents.push(Incident { kind: FaultKind::Pause, at: 50_020, until: 52_000 }), &[]);
 }

@@ -32,15 +32,24 @@ pub fn ordered_out_at(truth: &Truth, statement: &Statement, connection: &Connect
     instants.min().unwrap_or(i64::MAX)
 }
 
-/// The faults during which the connection was there for the server, in its own eyes or in those of its client. One that keeps
-/// the server from noticing an end leads over into the next.
+/// The faults during which the connection was there for the server, in its own eyes or in those of its client.
 pub fn faults_during<'a>(
     truth: &'a Truth,
     rules: &Rules,
     connection: &'a ConnectionTruth,
 ) -> impl Iterator<Item = &'a Incident> {
+    let silent_us = if connection.end == End::Hole { rules.dead_after_us } else { 0 };
+    faults_until(truth, rules, connection, connection.gone_at + silent_us)
+}
+
+/// The same for an end that is known by then. A fault that keeps the server from noticing it leads over into the next.
+fn faults_until<'a>(
+    truth: &'a Truth,
+    rules: &Rules,
+    connection: &'a ConnectionTruth,
+    mut known_by: i64,
+) -> impl Iterator<Item = &'a Incident> {
     let dead_after_us = rules.dead_after_us;
-    let mut known_by = connection.gone_at + if connection.end == End::Hole { dead_after_us } else { 0 };
     truth.incidents.iter().filter(move |one| {
         let meets = one.at <= known_by && one.until >= connection.join_sent;
         if meets && one.kind.silences() {
@@ -60,7 +69,11 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
         end => of_its_own(end),
     });
     // Until then something else may have ended it first in the eyes of the server.
-    let silencing = faults_during(truth, rules, connection).filter(|one| one.kind.silences());
+    let recorded_by = match connection.end {
+        End::Hole => connection.gone_at + rules.dead_after_us + rules.close_durable_us,
+        _ => connection.gone_at + rules.close_durable_us,
+    };
+    let silencing = faults_until(truth, rules, connection, recorded_by).filter(|one| one.kind.silences());
     let silent_until = silencing.map(|one| one.until).max();
     let until = match connection.end {
         // The goodbye says that the leave is durable.
@@ -71,8 +84,7 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
             let known_by = silent_until.unwrap_or(connection.gone_at).max(connection.gone_at);
             known_by + rules.dead_after_us + rules.close_durable_us
         }
-        End::Hole => connection.gone_at + rules.dead_after_us + rules.close_durable_us,
-        _ => connection.gone_at + rules.close_durable_us,
+        _ => recorded_by,
     };
     let orders = truth.orders.iter().filter(|order| order.at <= until && order.until >= connection.join_sent);
     reasons.extend(orders.filter(|order| order.scope.covers(connection)).map(|order| order.reason));
