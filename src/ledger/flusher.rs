@@ -167,13 +167,8 @@ impl<R: JournalRead, S: LedgerStore> Flusher<R, S> {
         let started_at = self.clock.now();
         kept.ahead = self.full_batch_after(&batch);
         let next = kept.ahead.as_ref().map(|next| next.records.clone());
-        let answer =
-            self.store.apply(connection, epoch, batch.first_seq, &batch.records, next, self.options.lease).await;
-        if planted!("failed_batch_counts_as_applied") && answer.is_err() {
-            self.settle(batch.last_seq(), batch.bytes);
-            return Ok(batch.records.len());
-        }
-        let (outcome, refused) = answer?;
+        let (outcome, refused) =
+            self.store.apply(connection, epoch, batch.first_seq, &batch.records, next, self.options.lease).await?;
         if refused > 0 {
             self.ledger.shared.flush.refused_total.fetch_add(refused, Relaxed);
             error!(refused, "Postgres refused records as data; they are kept in rollcall.refused_records");

@@ -21,7 +21,6 @@ pub const BUGS: &[(&str, &str)] = &[
     ("goodbye_before_durable", "a leave is answered before its record is on disk"),
     ("failed_sync_is_tried_again", "after a failed fsync the journal goes on as if the next one could be trusted"),
     ("trimmed_before_applied", "the journal forgets what Postgres does not have yet"),
-    ("failed_batch_counts_as_applied", "a batch that failed is not sent again"),
     ("rewind_skips_one", "a Postgres that was set back is fed from one record too late"),
     ("full_journal_admits", "joins are let in although the journal is nearly full"),
     ("full_journal_loses_leaves", "a nearly full journal takes no leaves"),
