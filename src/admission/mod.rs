@@ -189,20 +189,18 @@ impl<S: LiveStore> Admission<S> {
 
     /// Counts the use of a limited invite. Only Postgres can decide who is the last, so without it nobody is.
     async fn count_use(&self, invite: InviteId, grant: &Grant) -> Result<bool, AdmissionError> {
-        let consumed = match self.store.consume_invite(invite, grant.participant, self.now()).await {
+        match self.store.consume_invite(invite, grant.participant, self.now()).await {
             // In memory still, but the database was put back to a point before it, and nothing brings it again.
-            Err(StoreError::NotFound) => return Err(AdmissionError::Token(ErrorCode::TokenInvalid)),
-            consumed => consumed.map_err(AdmissionError::Store)?,
-        };
-        match consumed {
+            Err(StoreError::NotFound) => Err(AdmissionError::Token(ErrorCode::TokenInvalid)),
+            Err(error) => Err(AdmissionError::Store(error)),
             // Whoever chooses an identity proves nothing by it: its second way in is the resume token.
-            Consumed::Consumed { first: false } if !grant.verified => Err(InviteProblem::UsedUp.into()),
-            Consumed::Consumed { first } => Ok(first),
-            Consumed::UsedUp => Err(InviteProblem::UsedUp.into()),
-            Consumed::Revoked => Err(InviteProblem::Revoked.into()),
-            Consumed::Expired => Err(InviteProblem::Expired.into()),
-            Consumed::NotYetValid => Err(InviteProblem::NotYetValid.into()),
-            Consumed::SessionEnded => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
+            Ok(Consumed::Consumed { first: false }) if !grant.verified => Err(InviteProblem::UsedUp.into()),
+            Ok(Consumed::Consumed { first }) => Ok(first),
+            Ok(Consumed::UsedUp) => Err(InviteProblem::UsedUp.into()),
+            Ok(Consumed::Revoked) => Err(InviteProblem::Revoked.into()),
+            Ok(Consumed::Expired) => Err(InviteProblem::Expired.into()),
+            Ok(Consumed::NotYetValid) => Err(InviteProblem::NotYetValid.into()),
+            Ok(Consumed::SessionEnded) => Err(AdmissionError::Token(ErrorCode::SessionNotFound)),
         }
     }
 

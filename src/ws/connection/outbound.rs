@@ -20,7 +20,7 @@ impl<W: Wire, E: Environment> Connection<W, E> {
                 Poll::Pending => {
                     // A peer that does not read is closed in time all the same, and told if it reads again before that.
                     if !self.is_closing() && self.outbox.poll_close_ordered(context) {
-                        self.trouble().closing_until = Some(self.now() + self.guard.ws.options.close_confirm_timeout);
+                        self.limit_closing(self.now());
                     }
                     return self.note_blocked();
                 }
@@ -85,10 +85,13 @@ impl<W: Wire, E: Environment> Connection<W, E> {
 
     fn begin_close(&mut self, context: &mut Context<'_>, code: CloseCode, reason: &str, now: Timestamp) {
         self.socket.send_close(context, code, reason).ok();
+        self.trouble().paused_until = None;
+        self.limit_closing(now);
+    }
+
+    /// From the decision on. Who takes nothing for a while has only the rest of the time: a stop of the server waits no longer.
+    fn limit_closing(&mut self, now: Timestamp) {
         let closing_until = now + self.guard.ws.options.close_confirm_timeout;
-        let trouble = self.trouble();
-        trouble.paused_until = None;
-        // Who took nothing for a while has only the rest of it: a stop of the server waits no longer.
-        trouble.closing_until.get_or_insert(closing_until);
+        self.trouble().closing_until.get_or_insert(closing_until);
     }
 }
