@@ -25,10 +25,8 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
     let tenant: Uuid =
         sqlx::query_scalar("select tenant_id from rollcall.tenants order by 1 limit 1").fetch_one(&books.pool).await?;
     let tenant = TenantId(tenant);
-    // What an earlier measurement of the same data set left would be ended in place of the idle sessions below.
-    while end_idle_sessions(books, effort.idle_sessions).await?.0 > 0 {}
     let (connected, mut joins) = clean_up(books, effort, tenant, true, figures).await?;
-    figures.add(ended("clean-up of idle sessions, a connection open in each", connected, effort.idle_sessions));
+    figures.add(clean_up_took("clean-up of idle sessions, a connection open in each", connected, effort.idle_sessions));
     let plain = write_plainly(books, effort, tenant).await?;
     figures.add(
         Figure::new("clean-up to plain writes", connected / plain, "×")
@@ -36,7 +34,7 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
             .note(format!("the same six rows of a session in {plain:.2} s, uncounted, unproved, nobody beside it")),
     );
     let (left, others) = clean_up(books, effort, tenant, false, figures).await?;
-    figures.add(ended("clean-up of idle sessions that all have left", left, 0));
+    figures.add(clean_up_took("clean-up of idle sessions that all have left", left, 0));
     joins.append(others);
     figures.add(
         // A join that had to wait for the clean-up would take as long as the clean-up.
@@ -47,7 +45,7 @@ pub async fn measure(books: &Books, effort: Effort, figures: &mut Figures) -> an
     Ok(())
 }
 
-fn ended(name: &'static str, seconds: f64, spans: usize) -> Figure {
+fn clean_up_took(name: &'static str, seconds: f64, spans: usize) -> Figure {
     let note = format!("{spans} open connections closed; finds the sessions among the active ones only");
     Figure::new(name, seconds, "s").against(Budget::AtMost(1.0)).note(note)
 }
@@ -65,11 +63,11 @@ async fn clean_up(
     is_connected: bool,
     figures: &mut Figures,
 ) -> anyhow::Result<(f64, Latencies)> {
-    let epoch = books.store.open_epoch("bench-cleanup", Timestamp(clock::wall_us()), LEASE).await?;
-    let (idle, busy) = (ids(0xC1EA_0001, epoch, effort.idle_sessions), ids(0xC1EA_0002, epoch, BUSY_SESSIONS));
-    make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
+    // What an earlier measurement left would be ended in place of these.
+    while end_idle_sessions(books, effort.idle_sessions).await?.0 > 0 {}
+    let (epoch, idle) = make_idle_sessions(books, effort, tenant).await?;
+    let busy = ids(0xC1EA_0002, epoch, BUSY_SESSIONS);
     make_sessions(books, tenant, &busy, "now()").await?;
-    open_connections(books, tenant, epoch, &idle).await?;
     // As a node does every second: its flush measures what is open.
     let mark = Record { at: Timestamp(clock::wall_us()), fact: Fact::EvidenceMark { heard: Vec::new() } };
     apply(&mut books.store.dedicated().await?, epoch, 1, &[mark]).await?;
@@ -94,10 +92,7 @@ async fn clean_up(
 
 /// The floor: the rows that such a clean-up writes, written plainly, and taken back. Returns seconds.
 async fn write_plainly(books: &Books, effort: Effort, tenant: TenantId) -> anyhow::Result<f64> {
-    let epoch = books.store.open_epoch("bench-floor", Timestamp(clock::wall_us()), LEASE).await?;
-    let idle = ids(0xC1EA_0003, epoch, effort.idle_sessions);
-    make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
-    open_connections(books, tenant, epoch, &idle).await?;
+    let (epoch, _) = make_idle_sessions(books, effort, tenant).await?;
     let mut transaction = books.pool.begin().await?;
     sqlx::query(
         "create temp table idle on commit drop as
@@ -115,8 +110,16 @@ async fn write_plainly(books: &Books, effort: Effort, tenant: TenantId) -> anyho
     let micros = clock::micros_between(started_at, clock::now());
     transaction.rollback().await?;
     books.store.close_epoch(epoch, EpochState::Drained, 0).await?;
-    while end_idle_sessions(books, effort.idle_sessions).await?.0 > 0 {}
     Ok(micros as f64 / 1e6)
+}
+
+/// Of a node of its own, a connection open in each.
+async fn make_idle_sessions(books: &Books, effort: Effort, tenant: TenantId) -> anyhow::Result<(Epoch, Vec<Uuid>)> {
+    let epoch = books.store.open_epoch("bench-cleanup", Timestamp(clock::wall_us()), LEASE).await?;
+    let idle = ids(0xC1EA_0001, epoch, effort.idle_sessions);
+    make_sessions(books, tenant, &idle, "now() - interval '3 hours'").await?;
+    open_connections(books, tenant, epoch, &idle).await?;
+    Ok((epoch, idle))
 }
 
 /// How many sessions were ended, and how many connections in them.
