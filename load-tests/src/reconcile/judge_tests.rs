@@ -111,6 +111,18 @@ fn bill(spans: &[Span]) -> Bill {
     }
 }
 
+/// Ends a span then, in its bill as well; what others cover of it is for the test to say.
+fn end_at(books: &mut Statement, span: usize, until: i64) {
+    let before = books.spans[span].disconnected_at.replace(until).expect("an end");
+    books.bills[0].connected_us += until - before;
+}
+
+/// States an uncertainty, in the bill as well.
+fn uncertain(books: &mut Statement, span: usize, uncertainty_us: i64) {
+    let before = std::mem::replace(&mut books.spans[span].uncertainty_us, uncertainty_us);
+    books.bills[0].uncertainty_us += uncertainty_us - before;
+}
+
 fn faults(truth: &Truth, statement: &Statement) -> Vec<Fault> {
     let faults: BTreeSet<_> = judge(truth, statement, &RULES).violations.iter().map(|one| one.fault).collect();
     faults.into_iter().collect()
@@ -141,9 +153,8 @@ fn a_microsecond_too_much_is_seen() {
     planted(|_, books| books.spans[0].disconnected_at = Some(20_001), &[Fault::OverBilled, Fault::BillDiffers]);
     planted(
         |_, books| {
-            books.spans[1].disconnected_at = Some(30_001);
+            end_at(books, 1, 30_001);
             books.bills[0].billable_us += 11;
-            books.bills[0].connected_us += 11;
         },
         &[Fault::OverBilled],
     );
@@ -167,9 +178,8 @@ fn a_microsecond_too_much_is_seen() {
 fn testimony_widens_what_is_possible_after_a_crash_only() {
     let later = |truth: &mut Truth, books: &mut Statement| {
         truth.connections[2].testified_until = Some(50_200);
-        books.spans[2].disconnected_at = Some(50_150);
+        end_at(books, 2, 50_150);
         books.bills[0].billable_us += 1_650;
-        books.bills[0].connected_us += 1_650;
     };
     planted(later, &[]);
     planted(
@@ -182,9 +192,8 @@ fn testimony_widens_what_is_possible_after_a_crash_only() {
     planted(
         |truth, books| {
             truth.connections[3].testified_until = Some(71_000);
-            books.spans[3].disconnected_at = Some(70_500);
+            end_at(books, 3, 70_500);
             books.bills[0].billable_us += 1_495;
-            books.bills[0].connected_us += 1_495;
         },
         &[Fault::OverBilled],
     );
@@ -203,26 +212,13 @@ fn what_is_missing_is_seen() {
     // Proven up to 29,980, and the leave was acknowledged.
     planted(
         |_, books| {
-            books.spans[1].disconnected_at = Some(29_000);
+            end_at(books, 1, 29_000);
             books.bills[0].billable_us -= 990;
-            books.bills[0].connected_us -= 990;
         },
         &[Fault::UnderBilled, Fault::UncertaintyTooSmall],
     );
-    planted(
-        |_, books| {
-            books.spans[2].uncertainty_us = 400;
-            books.bills[0].uncertainty_us -= 1_200;
-        },
-        &[Fault::UncertaintyTooSmall],
-    );
-    planted(
-        |_, books| {
-            books.spans[3].uncertainty_us = 900;
-            books.bills[0].uncertainty_us -= 2_100;
-        },
-        &[Fault::UncertaintyTooSmall],
-    );
+    planted(|_, books| uncertain(books, 2, 400), &[Fault::UncertaintyTooSmall]);
+    planted(|_, books| uncertain(books, 3, 900), &[Fault::UncertaintyTooSmall]);
 }
 
 #[test]
@@ -232,10 +228,9 @@ fn an_order_excuses_what_comes_after_it_only() {
             let scope = Scope::Participant { session: "room".to_owned(), participant: "p-ann".to_owned() };
             truth.orders.push(Order { at, until: at + 200, scope, reason: "kicked" });
             truth.connections[3].end = End::ByServer(4001);
-            books.spans[3].disconnected_at = Some(65_100);
+            end_at(books, 3, 65_100);
             books.spans[3].end_reason = Some("kicked".to_owned());
             books.bills[0].billable_us -= 3_905;
-            books.bills[0].connected_us -= 3_905;
         }
     };
     planted(kicked(65_000), &[]);
@@ -248,11 +243,9 @@ fn a_pause_excuses_what_the_uncertainty_names_and_nothing_more() {
     let paused = |uncertainty_us: i64, kind: FaultKind| {
         move |truth: &mut Truth, books: &mut Statement| {
             truth.incidents.push(Incident { kind, at: 19_000, until: 21_000 });
-            books.spans[0].disconnected_at = Some(19_000);
-            books.spans[0].uncertainty_us = uncertainty_us;
-            books.bills[0].connected_us -= 990;
+            end_at(books, 0, 19_000);
+            uncertain(books, 0, uncertainty_us);
             books.bills[0].overlap_us -= 990;
-            books.bills[0].uncertainty_us += uncertainty_us;
         }
     };
     planted(paused(2_000, FaultKind::Pause), &[]);
@@ -262,12 +255,10 @@ fn a_pause_excuses_what_the_uncertainty_names_and_nothing_more() {
     let joined_after = |until: i64| {
         move |truth: &mut Truth, books: &mut Statement| {
             truth.incidents.push(Incident { kind: FaultKind::Pause, at: 5_000, until });
-            books.spans[0].disconnected_at = Some(10_010);
-            books.spans[0].uncertainty_us = 9_980;
+            end_at(books, 0, 10_010);
+            uncertain(books, 0, 9_980);
             books.bills[0].billable_us -= 5_000;
-            books.bills[0].connected_us -= 9_980;
             books.bills[0].overlap_us = 0;
-            books.bills[0].uncertainty_us += 9_980;
         }
     };
     planted(joined_after(9_600), &[]);
@@ -276,8 +267,7 @@ fn a_pause_excuses_what_the_uncertainty_names_and_nothing_more() {
     planted(
         |truth, books| {
             truth.incidents.push(Incident { kind: FaultKind::Pause, at: 19_000, until: 25_000 });
-            books.spans[0].disconnected_at = Some(20_001);
-            books.bills[0].connected_us += 11;
+            end_at(books, 0, 20_001);
             books.bills[0].overlap_us += 11;
         },
         &[Fault::OverBilled],
@@ -289,11 +279,9 @@ fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
     let unmarked = |until: i64| {
         move |truth: &mut Truth, books: &mut Statement| {
             truth.incidents.push(Incident { kind: FaultKind::Pause, at: 46_000, until });
-            books.spans[2].disconnected_at = Some(46_000);
-            books.spans[2].uncertainty_us = 500;
+            end_at(books, 2, 46_000);
+            uncertain(books, 2, 500);
             books.bills[0].billable_us -= 2_500;
-            books.bills[0].connected_us -= 2_500;
-            books.bills[0].uncertainty_us -= 1_100;
         }
     };
     planted(unmarked(49_500), &[]);
@@ -316,10 +304,8 @@ fn a_kill_right_after_a_pause_excuses_the_marks_that_are_missing() {
             let one = &mut truth.connections[2];
             (one.end, one.heard_until, one.there_until, one.gone_at) =
                 (End::Closed, gone_at - 20, gone_at - 10, gone_at);
-            books.spans[2].disconnected_at = Some(gone_at - 500);
-            let missing = 48_500 - (gone_at - 500);
-            books.bills[0].billable_us -= missing;
-            books.bills[0].connected_us -= missing;
+            end_at(books, 2, gone_at - 500);
+            books.bills[0].billable_us -= 48_500 - (gone_at - 500);
         }
     };
     planted(closed_before(45_500), &[]);
@@ -351,12 +337,10 @@ fn who_has_said_goodbye_is_not_there_until_the_kill() {
             truth.incidents.push(Incident { kind: FaultKind::Pause, at: 46_000, until: 49_950 });
             let one = &mut truth.connections[2];
             (one.heard_until, one.there_until, one.asked) = (47_000, 48_000, Some(End::Left));
-            books.spans[2].disconnected_at = Some(46_000);
+            end_at(books, 2, 46_000);
             books.spans[2].end_reason = Some(reason.to_owned());
-            books.spans[2].uncertainty_us = 2_100;
+            uncertain(books, 2, 2_100);
             books.bills[0].billable_us -= 2_500;
-            books.bills[0].connected_us -= 2_500;
-            books.bills[0].uncertainty_us += 500;
         }
     };
     planted(heard("left"), &[]);
@@ -367,12 +351,10 @@ fn who_has_said_goodbye_is_not_there_until_the_kill() {
 fn an_end_that_was_superseded_sends_people_away_and_is_no_second_end() {
     let sent_away = |truth: &mut Truth, books: &mut Statement| {
         truth.connections[3].end = End::ByServer(4000);
-        books.spans[3].disconnected_at = Some(65_000);
+        end_at(books, 3, 65_000);
         books.spans[3].end_reason = Some("session_ended".to_owned());
-        books.spans[3].uncertainty_us = 0;
+        uncertain(books, 3, 0);
         books.bills[0].billable_us -= 4_005;
-        books.bills[0].connected_us -= 4_005;
-        books.bills[0].uncertainty_us -= 3_000;
     };
     planted(sent_away, &[Fault::UnderBilled, Fault::UncertaintyTooSmall]);
     planted(

@@ -38,8 +38,12 @@ pub fn faults_during<'a>(
     rules: &Rules,
     connection: &'a ConnectionTruth,
 ) -> impl Iterator<Item = &'a Incident> {
-    let silent_us = if connection.end == End::Hole { rules.dead_after_us } else { 0 };
-    faults_until(truth, rules, connection, connection.gone_at + silent_us)
+    faults_until(truth, rules, connection, known_by(rules, connection))
+}
+
+/// When a server that runs knows that the connection is over.
+fn known_by(rules: &Rules, connection: &ConnectionTruth) -> i64 {
+    connection.gone_at + if connection.end == End::Hole { rules.dead_after_us } else { 0 }
 }
 
 /// The same for an end that is known by then. A fault that keeps the server from noticing it leads over into the next.
@@ -69,10 +73,7 @@ pub fn allowed(truth: &Truth, statement: &Statement, rules: &Rules, connection: 
         end => of_its_own(end),
     });
     // Until then something else may have ended it first in the eyes of the server.
-    let recorded_by = match connection.end {
-        End::Hole => connection.gone_at + rules.dead_after_us + rules.close_durable_us,
-        _ => connection.gone_at + rules.close_durable_us,
-    };
+    let recorded_by = known_by(rules, connection) + rules.close_durable_us;
     let silencing = faults_until(truth, rules, connection, recorded_by).filter(|one| one.kind.silences());
     let silent_until = silencing.map(|one| one.until).max();
     let until = match connection.end {

@@ -111,7 +111,8 @@ impl<'a> Judge<'a> {
     fn uncertainty(&mut self, who: &Who, connection: &ConnectionTruth, span: &Span, end: i64, ordered_at: i64) {
         let crashed = span.end_reason.as_deref() == Some("node_crash");
         // Of whom a kill took the connection, unless they had said goodbye and the server had heard it.
-        let killed_at = self.killed_during(connection).filter(|_| crashed && connection.end == End::Lost);
+        let killed_at = self.killed_between(connection.join_sent, connection.gone_at);
+        let killed_at = killed_at.filter(|_| crashed && connection.end == End::Lost);
         let there_until = connection.there_until.max(killed_at.unwrap_or(i64::MIN));
         // Nor was its network working from where packets were lost, if that is what ended it: then, or when what was held back,
         // its goodbye among it, was sent again.
@@ -180,10 +181,6 @@ impl<'a> Judge<'a> {
 
     fn meets(&self, connection: &ConnectionTruth, is_such: fn(FaultKind) -> bool) -> bool {
         reasons::faults_during(self.truth, self.rules, connection).any(|one| is_such(one.kind))
-    }
-
-    fn killed_during(&self, connection: &ConnectionTruth) -> Option<i64> {
-        self.killed_between(connection.join_sent, connection.gone_at)
     }
 
     fn killed_between(&self, from: i64, until: i64) -> Option<i64> {

@@ -20,7 +20,7 @@ impl Tab<'_> {
                 let frame = CloseFrame { code: CloseCode::Away, reason: "".into() };
                 self.send(Message::Close(Some(frame))).await;
                 self.until_gone().await;
-                self.conclude(at, End::Closed);
+                self.conclude(at);
             }
             Ending::Finish => {
                 let at = self.begin_to_end(End::Finished);
@@ -40,7 +40,7 @@ impl Tab<'_> {
                 let at = self.begin_to_end(End::Left);
                 self.send(Message::text(json!({ "type": "leave" }).to_string())).await;
                 self.until_gone().await;
-                self.conclude(at, End::Left);
+                self.conclude(at);
             }
             Ending::Hole if self.pipe.is_some() => {
                 if self.quiet(dice).await {
@@ -68,11 +68,11 @@ impl Tab<'_> {
     }
 
     /// After we asked to end: what we know now.
-    fn conclude(&mut self, asked_at: i64, asked: End) {
+    fn conclude(&mut self, asked_at: i64) {
         self.truth.there_until = self.truth.there_until.max(asked_at);
         // The answer to our own close has the code that we sent; the goodbye to a leave is 1000. Any other code means
         // that the server was faster.
-        if matches!(self.truth.end, End::ByServer(1000 | 1001 | 1005)) {
+        if let (End::ByServer(1000 | 1001 | 1005), Some(asked)) = (self.truth.end, self.truth.asked) {
             self.truth.end = asked;
             self.truth.heard_until = self.truth.heard_until.max(asked_at);
         }
